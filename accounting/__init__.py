@@ -1,0 +1,1 @@
+"""What a run costs: rates, usage, bills, budgets, forecasts and plans, as pure functions."""

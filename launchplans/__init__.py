@@ -1,0 +1,1 @@
+"""Named, scheduled or parameterised plans over the workflows."""

@@ -1,0 +1,20 @@
+"""The `oppen` command line: one root, one module per group of commands."""
+
+import typer
+
+app = typer.Typer(
+    name="oppen",
+    help="Train models on Flyte and know what every run costs.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Runs the command line; the entry point of the `oppen` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Thin Flyte-typed wrappers over the rooms below, one module per role."""

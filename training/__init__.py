@@ -1,0 +1,1 @@
+"""Models, data preparation, loops and evaluation: a plain library without Flyte, MLflow or S3."""

@@ -1,0 +1,1 @@
+"""The chains of tasks: one training run from data to a verified, priced, published model."""
