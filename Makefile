@@ -7,6 +7,8 @@ READY  := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench up down lock clean
 
+DATASET ?= mnist-5k
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
@@ -17,6 +19,31 @@ $(READY): pyproject.toml requirements.lock
 	touch $@
 
 setup: $(READY) ## the virtual environment, from the lock file
+
+demo: $(READY) ## a real MNIST run: prepared, trained, evaluated, priced, registered, stored, verified
+	$(BIN)/python -m operations.servers up
+	$(BIN)/python -m operations.servers run -- \
+	    $(BIN)/pyflyte run workflows/mnist.py mnist_pipeline --dataset $(DATASET)
+
+test: $(READY) ## all tests, unit and end to end, against real servers on loopback
+	$(BIN)/python -m pytest -q
+
+check: $(READY) ## lint, format, types, import contracts, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+
+bench: $(READY) ## the measured claims, each beside its peer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev,bench]'
+	$(BIN)/python -m benchmarks
+
+up: $(READY) ## start the local MLflow and S3 servers and leave them running
+	$(BIN)/python -m operations.servers up
+
+down: $(READY) ## stop the local servers; their data survives
+	$(BIN)/python -m operations.servers down
 
 lock: ## resolve requirements.lock anew from pyproject.toml
 	test -x $(VENV)/uv/bin/uv || ($(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv)
