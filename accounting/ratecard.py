@@ -1,0 +1,268 @@
+"""From the fields of a YAML file to a `RateCard`: which fields there are, and what they mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+
+from accounting.quantities import HOURS_PER_MONTH
+from accounting.ratefile import Field, RateCardError, merged, read_window, read_yaml
+from accounting.rates import Quote, RateCard, Rates, UnitRate, canonical
+from accounting.tariff import Band, Tariff, TariffError
+from accounting.usage import accelerator_name
+
+EMBEDDED = Path(__file__).with_name("rates.yaml")
+PRICES = ("core_hour", "memory_gib_hour", "storage_gib_month", "gpu_hour")
+OWNED = ("electricity", "core", "memory_gib", "gpu")
+MACHINE = ("idle_watts", "busy_watts", "write_off_per_hour")
+FREE = UnitRate(busy=Fraction(0), idle=Fraction(0))
+NEUTRAL_PRIORITIES = {name: Fraction(1) for name in ("urgent", "normal", "background")}
+
+
+def read_card(path: Path | None) -> RateCard:
+    """Reads a card from a file, or the embedded one.
+
+    Raises:
+        RateCardError: The file cannot be read, or a field makes no sense.
+    """
+    source = EMBEDDED if path is None else path
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RateCardError(
+            f"{source}: the rate card cannot be read ({error.__class__.__name__}); "
+            "name an existing YAML file in OPPEN_RATES or --rates"
+        ) from error
+    return parse_card(text, name="embedded" if path is None else str(path), file=source.name)
+
+
+def parse_card(text: str, *, name: str, file: str) -> RateCard:
+    """Reads a card from the text of a YAML file; `file` is what complaints call it.
+
+    Raises:
+        RateCardError: A field makes no sense.
+    """
+    root = read_yaml(text, file=file)
+    card = root.fields(required=("currency", "timezone", "versions"))
+    zone = card["timezone"].parsed(_zone)
+    currency = card["currency"].parsed(_currency)
+    versions: list[Rates] = []
+    draft = Draft(zone=zone, currency=currency)
+    for field in card["versions"].items():
+        draft = draft.changed(field)
+        rates = draft.rates(field)
+        if versions and rates.effective <= versions[-1].effective:
+            raise field.fields(required=("effective",), optional=VERSION)["effective"].error(
+                f"is {rates.effective}, not after the version before it; sort versions by date"
+            )
+        versions.append(rates)
+    return RateCard(
+        zone=zone,
+        currency=currency,
+        versions=tuple(versions),
+        name=name,
+        content=canonical(_plain(root.node)),
+    )
+
+
+VERSION = ("effective", "prices", "owned", "bands", "spot", "priority", "usd_per_unit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """The fields in force so far: a version states only what it changes."""
+
+    zone: ZoneInfo
+    currency: str
+    prices: Mapping[str, Field] | None = None
+    owned: Mapping[str, Field] | None = None
+    gpu_prices: Mapping[str, Field] | None = None
+    gpu_owned: Mapping[str, Field] | None = None
+    bands: Field | None = None
+    spot: Field | None = None
+    priority: Field | None = None
+    usd_per_unit: Field | None = None
+
+    def changed(self, version: Field) -> "Draft":
+        """Lays a version over the ones before it; GPUs are laid over one by one."""
+        given = version.fields(required=("effective",), optional=VERSION)
+        prices = given["prices"].fields(optional=PRICES) if "prices" in given else {}
+        owned = given["owned"].fields(optional=OWNED) if "owned" in given else {}
+        return replace(
+            self,
+            prices=merged(self.prices or {}, {k: v for k, v in prices.items() if k != "gpu_hour"}),
+            owned=merged(self.owned or {}, {k: v for k, v in owned.items() if k != "gpu"}),
+            gpu_prices=merged(self.gpu_prices or {}, _accelerators(prices.get("gpu_hour"))),
+            gpu_owned=merged(self.gpu_owned or {}, _accelerators(owned.get("gpu"))),
+            bands=given.get("bands", self.bands),
+            spot=given.get("spot", self.spot),
+            priority=given.get("priority", self.priority),
+            usd_per_unit=given.get("usd_per_unit", self.usd_per_unit),
+        )
+
+    def rates(self, version: Field) -> Rates:
+        """Turns the fields in force into rates.
+
+        Raises:
+            RateCardError: A resource has no price or two, or a field makes no sense.
+        """
+        quotes: list[Quote] = []
+        usd = self._usd(version, quotes)
+        price = partial(_price, usd=usd, quotes=quotes)
+        machine = partial(_machine, kwh=self._kwh(quotes, usd), usd=usd, quotes=quotes)
+        prices, owned = self.prices or {}, self.owned or {}
+
+        def unit(priced: str, bought: str) -> UnitRate | None:
+            if priced in prices and bought in owned:
+                raise owned[bought].error(f"is priced by prices.{priced} too; keep one of them")
+            if priced in prices:
+                return price(prices[priced])
+            return machine(owned[bought]) if bought in owned else None
+
+        core = unit("core_hour", "core")
+        if core is None:
+            raise version.error("prices no core; add prices.core_hour or owned.core")
+        storage = price(prices["storage_gib_month"]) if "storage_gib_month" in prices else FREE
+        gpu_prices, gpu_owned = self.gpu_prices or {}, self.gpu_owned or {}
+        for name in gpu_owned:
+            if name in gpu_prices:
+                raise gpu_owned[name].error("is priced by prices.gpu_hour too; keep one of them")
+        return Rates(
+            effective=version.fields(required=("effective",), optional=VERSION)["effective"].day(),
+            core=core,
+            memory_gib=unit("memory_gib_hour", "memory_gib") or FREE,
+            storage_gib=UnitRate(
+                busy=storage.busy / HOURS_PER_MONTH, idle=storage.idle / HOURS_PER_MONTH
+            ),
+            gpus={
+                **{name: price(field) for name, field in gpu_prices.items()},
+                **{name: machine(field) for name, field in gpu_owned.items()},
+            },
+            tariff=self._tariff(version),
+            spot=Fraction(1) if self.spot is None else Fraction(self.spot.number()),
+            priorities=self._priorities(),
+            quotes=tuple(quotes),
+        )
+
+    def _usd(self, version: Field, quotes: list[Quote]) -> Fraction:
+        """Reads how many dollars one unit of the card's currency is."""
+        if self.currency == "USD":
+            if self.usd_per_unit is not None:
+                raise self.usd_per_unit.error("is of no use in a card in USD; remove it")
+            return Fraction(1)
+        if self.usd_per_unit is None:
+            raise version.error(
+                f"has no usd_per_unit, and bills are in USD; add what one {self.currency} is worth"
+            )
+        return Fraction(_quote(self.usd_per_unit, "price", quotes, positive=True))
+
+    def _kwh(self, quotes: list[Quote], usd: Fraction) -> Fraction | None:
+        field = (self.owned or {}).get("electricity")
+        return None if field is None else Fraction(_quote(field, "per_kwh", quotes)) * usd
+
+    def _tariff(self, version: Field) -> Tariff:
+        if self.bands is None:
+            raise version.error("has no bands; add at least one with `when: otherwise`")
+        try:
+            return Tariff(zone=self.zone, bands=tuple(_band(field) for field in self.bands.items()))
+        except TariffError as error:
+            raise RateCardError(
+                f"{self.bands.file}:{self.bands.node.start_mark.line + 1}: "
+                f"{self.bands.path}: {error}"
+            ) from error
+
+    def _priorities(self) -> Mapping[str, Fraction]:
+        if self.priority is None:
+            return NEUTRAL_PRIORITIES
+        found = self.priority.entries()
+        if "normal" not in found:
+            raise self.priority.error("has no normal; add it, usually as 1")
+        return {name: Fraction(field.number()) for name, field in found.items()}
+
+
+def _band(field: Field) -> Band:
+    entries = field.fields(required=("name", "multiplier", "when"))
+    when = entries["when"]
+    if when.is_text and when.text() == "otherwise":
+        windows = None
+    else:
+        windows = tuple(read_window(item) for item in when.items())
+    return Band(
+        name=entries["name"].text(),
+        multiplier=Fraction(entries["multiplier"].number()),
+        windows=windows,
+    )
+
+
+def _accelerators(field: Field | None) -> dict[str, Field]:
+    if field is None:
+        return {}
+    return {accelerator_name(name): inner for name, inner in field.entries().items()}
+
+
+def _quote(field: Field, name: str, quotes: list[Quote], *, positive: bool = False) -> Decimal:
+    """Reads one sourced number and keeps it for people to check."""
+    entries = field.fields(required=(name, "source", "date"))
+    amount = entries[name].number(positive=positive)
+    quotes.append(
+        Quote(
+            field=entries[name].path.removesuffix(".price"),
+            amount=amount,
+            source=entries["source"].text(),
+            date=entries["date"].day(),
+        )
+    )
+    return amount
+
+
+def _price(field: Field, *, usd: Fraction, quotes: list[Quote]) -> UnitRate:
+    amount = Fraction(_quote(field, "price", quotes)) * usd
+    return UnitRate(busy=amount, idle=amount)
+
+
+def _machine(field: Field, *, kwh: Fraction | None, usd: Fraction, quotes: list[Quote]) -> UnitRate:
+    """Reads owned hardware: electricity follows the bands, the write-off does not."""
+    if kwh is None:
+        raise field.error("needs owned.electricity.per_kwh; add it")
+    entries = field.fields(required=(*MACHINE, "source", "date"))
+    source, day = entries["source"].text(), entries["date"].day()
+    amounts = {name: entries[name].number() for name in MACHINE}
+    if amounts["idle_watts"] > amounts["busy_watts"]:
+        raise entries["idle_watts"].error("is above busy_watts; give at most as much")
+    quotes.extend(
+        Quote(field=entries[name].path, amount=amount, source=source, date=day)
+        for name, amount in amounts.items()
+    )
+    return UnitRate(
+        busy=Fraction(amounts["busy_watts"]) / 1000 * kwh,
+        idle=Fraction(amounts["idle_watts"]) / 1000 * kwh,
+        fixed=Fraction(amounts["write_off_per_hour"]) * usd,
+    )
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("give an IANA time zone such as Europe/Berlin or UTC") from error
+
+
+def _currency(text: str) -> str:
+    if len(text) != 3 or not text.isalpha() or not text.isupper():
+        raise ValueError("give an ISO 4217 code such as USD or EUR")
+    return text
+
+
+def _plain(node: yaml.Node) -> Any:
+    """Turns a node into plain values, for the digest."""
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _plain(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(value) for value in node.value]
+    return node.value
