@@ -6,13 +6,10 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-
 from accounting.quantities import HOURS_PER_MONTH
-from accounting.ratefile import Field, RateCardError, merged, read_window, read_yaml
+from accounting.ratefile import Field, RateCardError, plain, read_window, read_yaml
 from accounting.rates import Quote, RateCard, Rates, UnitRate, canonical
 from accounting.tariff import Band, Tariff, TariffError
 from accounting.usage import accelerator_name
@@ -67,7 +64,7 @@ def parse_card(text: str, *, name: str, file: str) -> RateCard:
         currency=currency,
         versions=tuple(versions),
         name=name,
-        content=canonical(_plain(root.node)),
+        content=canonical(plain(root.node)),
     )
 
 
@@ -96,10 +93,10 @@ class Draft:
         owned = given["owned"].fields(optional=OWNED) if "owned" in given else {}
         return replace(
             self,
-            prices=merged(self.prices or {}, {k: v for k, v in prices.items() if k != "gpu_hour"}),
-            owned=merged(self.owned or {}, {k: v for k, v in owned.items() if k != "gpu"}),
-            gpu_prices=merged(self.gpu_prices or {}, _accelerators(prices.get("gpu_hour"))),
-            gpu_owned=merged(self.gpu_owned or {}, _accelerators(owned.get("gpu"))),
+            prices={**(self.prices or {}), **{k: v for k, v in prices.items() if k != "gpu_hour"}},
+            owned={**(self.owned or {}), **{k: v for k, v in owned.items() if k != "gpu"}},
+            gpu_prices={**(self.gpu_prices or {}), **_accelerators(prices.get("gpu_hour"))},
+            gpu_owned={**(self.gpu_owned or {}), **_accelerators(owned.get("gpu"))},
             bands=given.get("bands", self.bands),
             spot=given.get("spot", self.spot),
             priority=given.get("priority", self.priority),
@@ -257,12 +254,3 @@ def _currency(text: str) -> str:
     if len(text) != 3 or not text.isalpha() or not text.isupper():
         raise ValueError("give an ISO 4217 code such as USD or EUR")
     return text
-
-
-def _plain(node: yaml.Node) -> Any:
-    """Turns a node into plain values, for the digest."""
-    if isinstance(node, yaml.MappingNode):
-        return {key.value: _plain(value) for key, value in node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(value) for value in node.value]
-    return node.value

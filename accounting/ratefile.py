@@ -6,11 +6,11 @@ text.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -103,12 +103,15 @@ class Field:
         if not isinstance(self.node, yaml.MappingNode):
             raise self.error("has no named fields; write it as `name: value` lines")
         found: dict[str, Field] = {}
-        for key, node in self.node.value:
+        for key, node in own_entries(self.node):
             name = str(key.value)
             inner = Field(node=key, path=f"{self.path}.{name}".lstrip("."), file=self.file)
             if name in found:
                 raise inner.error("is given twice; keep one of them")
             found[name] = Field(node=node, path=inner.path, file=self.file)
+        for name, node in shared_entries(self.node).items():
+            path = f"{self.path}.{name}".lstrip(".")
+            found.setdefault(name, Field(node=node, path=path, file=self.file))
         return found
 
     def fields(
@@ -149,6 +152,37 @@ def read_yaml(text: str, *, file: str) -> Field:
     return Field(node=node, path="", file=file)
 
 
+def own_entries(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Lists keys and values written here, without those merged in by `<<`."""
+    return [(key, value) for key, value in node.value if key.value != "<<"]
+
+
+def shared_entries(node: yaml.MappingNode) -> dict[str, yaml.Node]:
+    """Gathers values that `<<` merges in from elsewhere; the first that has a name wins."""
+    found: dict[str, yaml.Node] = {}
+    for key, merged_in in node.value:
+        if key.value != "<<":
+            continue
+        several = isinstance(merged_in, yaml.SequenceNode)
+        for other in merged_in.value if several else [merged_in]:
+            if isinstance(other, yaml.MappingNode):
+                for name, value in own_entries(other):
+                    found.setdefault(str(name.value), value)
+                for name, value in shared_entries(other).items():
+                    found.setdefault(name, value)
+    return found
+
+
+def plain(node: yaml.Node) -> Any:
+    """Turns a node into plain values as they were typed."""
+    if isinstance(node, yaml.MappingNode):
+        own = {str(key.value): value for key, value in own_entries(node)}
+        return {name: plain(value) for name, value in {**shared_entries(node), **own}.items()}
+    if isinstance(node, yaml.SequenceNode):
+        return [plain(value) for value in node.value]
+    return str(node.value)
+
+
 def read_window(field: Field) -> Window:
     """Reads one entry of a band's `when`: days and hours, or a span of the week, in a season."""
     entries = field.fields(optional=("days", "hours", "span", "season"))
@@ -168,11 +202,6 @@ def read_window(field: Field) -> Window:
 def read_days(field: Field) -> tuple[int, ...]:
     """Reads weekdays such as `mon-fri` or `[sat, sun]`; Monday is 0."""
     return tuple(dict.fromkeys(day for item in field.items() for day in item.parsed(_days)))
-
-
-def merged(base: Mapping[str, Field], change: Mapping[str, Field]) -> dict[str, Field]:
-    """Lays the fields of a later version over those of the one before."""
-    return {**base, **change}
 
 
 def _weekday(text: str) -> int:
