@@ -1,7 +1,7 @@
 """The price of some resources over time, prepared for many questions.
 
-Prices are piecewise constant, so the cost from one instant to another is a difference of two running
-sums: a question costs a search in a sorted list, however many bands lie between.
+Prices are piecewise constant, so the cost from one instant to another is a difference of two
+running sums: a question costs a search in a sorted list, however many bands lie between.
 """
 
 from bisect import bisect_left, bisect_right

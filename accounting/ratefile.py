@@ -166,10 +166,8 @@ def shared_entries(node: yaml.MappingNode) -> dict[str, yaml.Node]:
         several = isinstance(merged_in, yaml.SequenceNode)
         for other in merged_in.value if several else [merged_in]:
             if isinstance(other, yaml.MappingNode):
-                for name, value in own_entries(other):
-                    found.setdefault(str(name.value), value)
-                for name, value in shared_entries(other).items():
-                    found.setdefault(name, value)
+                own = {str(name.value): value for name, value in own_entries(other)}
+                found = {**shared_entries(other), **own, **found}
     return found
 
 
