@@ -5,6 +5,7 @@ running sums: a question costs a search in a sorted list, however many bands lie
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -84,6 +85,11 @@ class PriceCurve:
                 f"from {self.start.isoformat()} to {self.end.isoformat()}"
             )
         return Fraction(self._until(high) - self._until(low), self._unit)
+
+    def changes(self) -> Iterator[datetime]:
+        """Lists the instants after the start at which the price or the band changes."""
+        for at in self.begins[1:]:
+            yield EPOCH + timedelta(microseconds=at)
 
     def usd_per_hour(self, moment: datetime) -> Fraction:
         """Gives the price at an instant."""
