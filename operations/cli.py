@@ -2,6 +2,9 @@
 
 import typer
 
+from operations.executions import cancel, executions, logs, status
+from operations.launch import launch
+
 app = typer.Typer(
     name="oppen",
     help="Train models on Flyte and know what every run costs.",
@@ -9,6 +12,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+for command in (launch, executions, status, logs, cancel):
+    app.command()(command)
 
 
 def main() -> None:

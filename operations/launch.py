@@ -1,0 +1,370 @@
+"""`oppen launch`: starts a workflow or launch plan by name, on Flyte or on this machine."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from operations.exits import EXIT_TABLE, Exit, RemoteError, one_line_errors
+
+if TYPE_CHECKING:
+    from operations.launching import Request, Terms
+    from operations.prices import Expectation
+    from operations.remote import Flyte
+
+
+class PriorityChoice(StrEnum):
+    """Priorities of the rate card and of the cluster."""
+
+    URGENT = "urgent"
+    NORMAL = "normal"
+    BACKGROUND = "background"
+
+
+class PurchaseChoice(StrEnum):
+    """How the machines are bought."""
+
+    ON_DEMAND = "on-demand"
+    SPOT = "spot"
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Flyte configuration file.", show_default=False)
+]
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", "-p", help="Flyte project.", show_default=False)
+]
+DomainOption = Annotated[
+    str | None, typer.Option("--domain", "-d", help="Flyte domain.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wait:
+    poll_seconds: float
+    timeout_seconds: float | None
+
+
+def launch(
+    name: Annotated[str, typer.Argument(help="Workflow or launch plan, in full or its last part.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", help="`name=value`; `name.field=value` sets one field."),
+    ] = None,
+    inputs_file: Annotated[
+        Path | None, typer.Option(help="YAML or JSON mapping of inputs; `--input` overrides it.")
+    ] = None,
+    budget_usd: Annotated[
+        str | None, typer.Option(help="The most that the run may cost, in USD.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="When it must be done: ISO time, or a span such as 6h.")
+    ] = None,
+    priority: Annotated[
+        PriorityChoice | None, typer.Option(help="Sets Kueue's priority and queue labels.")
+    ] = None,
+    purchase: Annotated[
+        PurchaseChoice | None, typer.Option(help="Spot makes the execution interruptible.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Expected time of the dearest task, to price it.")
+    ] = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="Rate card.", envvar="OPPEN_RATES", show_envvar=True)
+    ] = None,
+    force: Annotated[
+        bool, typer.Option(help="Launch even when it will break budget or deadline.")
+    ] = False,
+    version: Annotated[
+        str | None, typer.Option(help="Version to launch; the active or newest one otherwise.")
+    ] = None,
+    execution_name: Annotated[
+        str | None, typer.Option("--name", help="Name it; launching a name twice starts one run.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Kueue's local queue.", show_default="training")
+    ] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag of the execution.")] = None,
+    envs: Annotated[
+        list[str] | None, typer.Option("--env", help="`NAME=value` for the tasks.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it ends.")] = False,
+    poll: Annotated[float, typer.Option(help="Seconds between looks while waiting.")] = 15,
+    timeout: Annotated[
+        str | None, typer.Option(help="Stop waiting after, such as 2h; the run goes on.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and price it; start nothing.")
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Run here with `pyflyte run`, without a server.")
+    ] = False,
+    config: ConfigOption = None,
+    project: ProjectOption = None,
+    domain: DomainOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a workflow or launch plan by name, priced first.
+
+    Example: `oppen launch mnist_pipeline -i config.epochs=3 --purchase spot --budget-usd 2 --wait`
+    """
+    from operations.launching import (
+        DEFAULT_QUEUE,
+        Terms,
+        build,
+        create,
+        find_execution,
+        nested,
+        pairs,
+    )
+    from operations.literals import duration
+
+    with one_line_errors():
+        terms = Terms(
+            budget_usd=_money(budget_usd),
+            deadline=_deadline(deadline),
+            priority=priority and priority.value,
+            purchase=purchase and purchase.value,
+        )
+        values = _read(inputs_file) | nested(pairs(inputs or [], option="--input"))
+        if local:
+            raise typer.Exit(_run_here(name, values | terms.values(), dry_run=dry_run))
+
+        from operations.plans import find_plan
+        from operations.remote import connect
+
+        flyte = connect(config=config, project=project, domain=domain)
+        plan = find_plan(flyte, name, version=version)
+        request = build(
+            plan,
+            values=values,
+            terms=terms,
+            name=execution_name,
+            queue=queue or DEFAULT_QUEUE,
+            tags=tuple(tags or ()),
+            envs=pairs(envs or [], option="--env"),
+            upload=lambda path: _upload(flyte, path, dry_run=dry_run),
+        )
+        expected = _price(flyte, request, seconds=seconds, rates=rates)
+        _hold(expected, terms, force=force)
+        known = execution_name is not None and find_execution(flyte, request.name) is not None
+        if not dry_run:
+            create(flyte, request)
+        verb = "would launch" if dry_run else "had launched" if known else "launched"
+        if not (as_json and wait):
+            _show(flyte, request, expected, verb=verb, as_json=as_json)
+        if wait and not dry_run:
+            limit = None if timeout is None else duration(timeout).total_seconds()
+            pace = _Wait(poll_seconds=poll, timeout_seconds=limit)
+            raise typer.Exit(_wait(flyte, request, pace, as_json=as_json))
+
+
+launch.__doc__ = f"{launch.__doc__}\n\n    {EXIT_TABLE}"
+
+
+def _money(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"--budget-usd {text!r} is not an amount such as 2.50") from error
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError(f"--budget-usd {text} must be more than nothing")
+    return amount
+
+
+def _deadline(text: str | None) -> datetime | None:
+    """An ISO time (this machine's zone where it names none), or a span from now."""
+    from operations.literals import duration
+
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        try:
+            moment = now + duration(text)
+        except ValueError as error:
+            raise ValueError(
+                f"--deadline {text!r} is neither a time such as 2026-01-31T06:00+01:00 nor a span "
+                "such as 6h"
+            ) from error
+    if moment <= now:
+        raise ValueError(f"--deadline {text} has passed")
+    return moment.replace(microsecond=0)
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"--inputs-file {file}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"--inputs-file {file} is not a mapping of input names to values")  # noqa: TRY004 - user input
+    return content
+
+
+def _run_here(name: str, values: dict[str, Any], *, dry_run: bool) -> int:
+    from operations.local import find_startable, project_root, run_locally
+
+    root = project_root(Path.cwd())
+    target = find_startable(root, name)
+    typer.echo(f"{target.file.relative_to(root)} {target.name}", err=True)
+    if dry_run:
+        return Exit.OK
+    return Exit.OK if run_locally(root, target, values) == 0 else Exit.FAILED
+
+
+def _upload(flyte: "Flyte", path: Path, *, dry_run: bool) -> str:
+    if dry_run:
+        return path.resolve().as_uri()
+    with flyte.calls():
+        return str(flyte.remote.upload_file(path)[1])
+
+
+def _price(
+    flyte: "Flyte", request: "Request", *, seconds: float | None, rates: Path | None
+) -> "Expectation | None":
+    from accounting.rates import RateCard
+    from operations.prices import expect
+
+    card = RateCard.load(rates)
+    return expect(flyte, request, seconds=seconds, card=card, now=datetime.now(UTC))
+
+
+def _hold(expected: "Expectation | None", terms: "Terms", *, force: bool) -> None:
+    """Refuses what is expected to break its terms.
+
+    Raises:
+        RemoteError: It would cost too much or end too late, and `force` is off.
+    """
+    if expected is None or force:
+        return
+    if terms.budget_usd is not None and expected.usd > terms.budget_usd:
+        raise RemoteError(
+            f"expected to cost {expected.usd:.4f} USD ({expected.basis}), over the budget of "
+            f"{terms.budget_usd} USD: raise --budget-usd, try --purchase spot, or --force",
+            code=Exit.BUDGET,
+        )
+    end = datetime.now(UTC) + timedelta(seconds=expected.seconds)
+    if terms.deadline is not None and end > terms.deadline:
+        raise RemoteError(
+            f"expected to end at {end:%Y-%m-%d %H:%M} UTC ({expected.basis}), after the deadline "
+            f"{terms.deadline:%Y-%m-%d %H:%M} UTC: move it, or --force",
+            code=Exit.BUDGET,
+        )
+
+
+def _show(
+    flyte: "Flyte",
+    request: "Request",
+    expected: "Expectation | None",
+    *,
+    verb: str,
+    as_json: bool,
+) -> None:
+    dry_run = verb == "would launch"
+    if as_json:
+        typer.echo(json.dumps(_record(flyte, request, expected, dry_run=dry_run), default=str))
+        return
+    plan = request.plan
+    typer.echo(f"{verb} {plan.name} at {plan.version} as {request.name}")
+    if expected is None:
+        typer.echo("expected cost: unknown, no run of it has succeeded yet (say --seconds)")
+    else:
+        took = timedelta(seconds=round(expected.seconds))
+        typer.echo(f"expected cost: {expected.usd:.4f} USD in {took} ({expected.basis})")
+    terms = [f"{k} {v}" for k in ("priority", "purchase") if (v := getattr(request, k))]
+    if terms:
+        typer.echo(", ".join(terms))
+    if not dry_run:
+        typer.echo(console_address(flyte, request.name))
+
+
+def _record(
+    flyte: "Flyte", request: "Request", expected: "Expectation | None", *, dry_run: bool
+) -> dict[str, Any]:
+    from operations.literals import plain
+
+    return {
+        "execution": request.name,
+        "launch_plan": request.plan.name,
+        "version": request.plan.version,
+        "workflow": request.plan.workflow,
+        "inputs": {name: plain(value) for name, value in request.inputs.items()},
+        "priority": request.priority,
+        "purchase": request.purchase,
+        "labels": dict(request.labels),
+        "expected_usd": None if expected is None else str(expected.usd),
+        "expected_seconds": None if expected is None else expected.seconds,
+        "expected_basis": None if expected is None else expected.basis,
+        "console": None if dry_run else console_address(flyte, request.name),
+        "dry_run": dry_run,
+    }
+
+
+def console_address(flyte: "Flyte", name: str) -> str:
+    """The page of an execution in Flyte's console."""
+    from flytekit.models.core.identifier import WorkflowExecutionIdentifier
+
+    where = WorkflowExecutionIdentifier(flyte.project, flyte.domain, name)
+    return str(flyte.remote.generate_console_url(where))
+
+
+def _wait(flyte: "Flyte", request: "Request", pace: _Wait, *, as_json: bool) -> int:
+    """Looks at the execution until it ends; gives the exit code."""
+    from operations.launching import find_execution
+
+    started, shown = time.monotonic(), ""
+    while True:
+        execution = find_execution(flyte, request.name)
+        if execution is None:
+            raise RemoteError(f"execution {request.name} is gone")
+        phase = phase_name(execution)
+        if phase != shown and not as_json:
+            typer.echo(f"{datetime.now().astimezone():%H:%M:%S} {phase}")
+        shown = phase
+        if phase in FINISHED:
+            break
+        if pace.timeout_seconds is not None and time.monotonic() - started > pace.timeout_seconds:
+            break
+        time.sleep(pace.poll_seconds)
+    why = failure(execution)
+    if as_json:
+        record = {"phase": phase, "error": why, "console": console_address(flyte, request.name)}
+        typer.echo(json.dumps(_record(flyte, request, None, dry_run=False) | record, default=str))
+    elif why:
+        typer.echo(f"oppen: {request.name} {phase}: {why}", err=True)
+    if phase not in FINISHED:
+        return Exit.STILL_RUNNING
+    return Exit.OK if phase == "SUCCEEDED" else Exit.FAILED
+
+
+FINISHED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
+
+
+def phase_name(execution: Any) -> str:
+    """Flyte's word for the state of an execution."""
+    from flyteidl.core.execution_pb2 import WorkflowExecution
+
+    return str(WorkflowExecution.Phase.Name(execution.closure.phase))
+
+
+def failure(execution: Any) -> str:
+    """Why an execution failed or was aborted, in one line, or ""."""
+    closure = execution.closure
+    text = closure.error.message or closure.abort_metadata.cause
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
