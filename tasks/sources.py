@@ -20,7 +20,7 @@ class SourceVersion:
     modules: tuple[str, ...]
     """Dotted names of the modules whose code decides the task's output; they are not imported."""
 
-    def get_version(self, salt: str, params: VersionParameters[Any, Any]) -> str:  # noqa: ARG002 - the policy's signature
+    def get_version(self, salt: str, params: VersionParameters[Any, Any] | None) -> str:  # noqa: ARG002 - the policy's signature
         """Digest of the sources, 16 hexadecimal digits.
 
         Raises:
