@@ -1,0 +1,492 @@
+"""Builds an agent's data set from its runbook and tools: examples, splits, statistics, files.
+
+The same runbook, tools and settings give the same bytes on every machine.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from training.alert_plans import AlertPlan, plan_alert
+from training.examples import AcceptedCall, Answer, Example, Kind, Split
+from training.function_calls import ToolCall
+from training.phrasings import (
+    PHRASINGS,
+    SURROUNDING_TEMPLATES,
+    irrelevant_requests,
+    surround,
+    unknown_alert_requests,
+    write_request,
+)
+from training.runbook import Runbook, read_runbook
+from training.tools import ESCALATE, Toolbox, read_tools
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same runbook would give other examples."""
+
+MANIFEST = "manifest.json"
+_MLX_FILES: Mapping[str, tuple[Split, ...]] = {
+    "train": (Split.TRAIN,),
+    "valid": (Split.VALID,),
+    "test": (Split.TEST_KNOWN, Split.TEST_UNSEEN, Split.TEST_IRRELEVANT),
+}
+_NOISE = re.compile(r"[^a-z0-9$]+")
+
+
+class LeakError(ValueError):
+    """A request of one split is found in another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentData:
+    """A data set before it is written."""
+
+    agent: str
+    """Name of the agent."""
+
+    version: str
+    """`g<generator>-<runbook>-<tools and settings>`, hashes shortened."""
+
+    splits: Mapping[Split, tuple[Example, ...]]
+    """Examples by split."""
+
+    declarations: tuple[Mapping[str, Any], ...]
+    """The tools, as chat templates take them."""
+
+    alerts: Mapping[str, str]
+    """Hash of each alert of the runbook, by name: what drift is measured against."""
+
+    unseen_alerts: tuple[str, ...]
+    """Alerts kept out of training."""
+
+    runbook_sha256: str
+    """Hash of the runbook's content."""
+
+    tools_sha256: str
+    """Hash of the tools file."""
+
+    statistics: Mapping[str, Any]
+    """Counts of alerts, commands, examples, calls and what was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataManifest:
+    """What a written data set consists of."""
+
+    agent: str
+    """Name of the agent."""
+
+    version: str
+    """Version of the data set."""
+
+    runbook_sha256: str
+    """Hash of the runbook's content."""
+
+    tools_sha256: str
+    """Hash of the tools file."""
+
+    alerts: Mapping[str, str]
+    """Hash of each alert, by name."""
+
+    unseen_alerts: tuple[str, ...]
+    """Alerts kept out of training."""
+
+    files: Mapping[str, Mapping[str, Any]]
+    """Rows, bytes and SHA-256 of each file, by path in the folder."""
+
+    statistics: Mapping[str, Any]
+    """Counts, see `AgentData.statistics`."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Gives plain JSON."""
+        return {
+            "agent": self.agent,
+            "version": self.version,
+            "runbook_sha256": self.runbook_sha256,
+            "tools_sha256": self.tools_sha256,
+            "alerts": dict(self.alerts),
+            "unseen_alerts": list(self.unseen_alerts),
+            "files": {name: dict(entry) for name, entry in self.files.items()},
+            "statistics": dict(self.statistics),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "DataManifest":
+        """Reads plain JSON back."""
+        return cls(**{**record, "unseen_alerts": tuple(record["unseen_alerts"])})
+
+
+def prepare_agent_data(
+    *,
+    agent_folder: Path,
+    out: Path,
+    runbook_path: Path | None = None,
+    seed: int = 0,
+    unseen_fraction: float = 0.15,
+) -> DataManifest:
+    """Reads an agent's runbook and tools and writes its data set into `out`.
+
+    Args:
+        agent_folder: `agents/<name>` with RUNBOOK.md and tools.yaml.
+        out: Folder to create; it must not exist or be empty.
+        runbook_path: Another runbook, a file or a folder.
+        seed: Chooses which alerts are kept out of training.
+        unseen_fraction: Share of alerts kept out of training, from 0 to 0.5.
+
+    Raises:
+        ValueError: The runbook or the tools cannot be used, or `out` is not empty.
+    """
+    data = build_agent_data(
+        read_runbook(runbook_path or agent_folder / "RUNBOOK.md"),
+        read_tools(agent_folder / "tools.yaml"),
+        agent=agent_folder.resolve().name,
+        seed=seed,
+        unseen_fraction=unseen_fraction,
+    )
+    return write_agent_data(data, out)
+
+
+def build_agent_data(
+    runbook: Runbook,
+    toolbox: Toolbox,
+    *,
+    agent: str,
+    seed: int = 0,
+    unseen_fraction: float = 0.15,
+) -> AgentData:
+    """Builds all examples of an agent; see `prepare_agent_data` for the arguments."""
+    if not 0 <= unseen_fraction <= 0.5:
+        raise ValueError(f"unseen_fraction is {unseen_fraction}; give a share from 0 to 0.5")
+    plans = [plan_alert(alert, toolbox) for alert in runbook.alerts]
+    unseen = _unseen([plan.alert.name for plan in plans], seed=seed, fraction=unseen_fraction)
+    known_names = {plan.alert.name for plan in plans}
+    candidates = [
+        *_alert_examples(plans, toolbox, unseen),
+        *_unknown_examples(toolbox, known_names),
+        *_other_examples(toolbox),
+    ]
+    examples, dropped = _without_overlaps(candidates)
+    check_leaks(examples)
+    splits = {split: tuple(e for e in examples if e.split is split) for split in Split}
+    settings = f"{toolbox.sha256} {seed} {unseen_fraction}"
+    return AgentData(
+        agent=agent,
+        version=f"g{GENERATOR_VERSION}-{runbook.sha256[:12]}-{_sha256(settings)[:8]}",
+        splits=splits,
+        declarations=tuple(toolbox.declarations()),
+        alerts={alert.name: alert.sha256 for alert in runbook.alerts},
+        unseen_alerts=tuple(sorted(unseen)),
+        runbook_sha256=runbook.sha256,
+        tools_sha256=toolbox.sha256,
+        statistics=_statistics(runbook, plans, splits, dropped),
+    )
+
+
+def write_agent_data(data: AgentData, out: Path) -> DataManifest:
+    """Writes JSONL files per split, MLX's three files, and the manifest, all or nothing.
+
+    Raises:
+        ValueError: `out` exists and is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"out is {str(out)!r}, which is not an empty folder; give a new one")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        manifest = _write_into(data, building)
+        if out.exists():
+            out.rmdir()
+        building.chmod(0o755)
+        building.rename(out)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return manifest
+
+
+def read_manifest(folder: Path) -> DataManifest:
+    """Reads the manifest of a written data set.
+
+    Raises:
+        ValueError: There is none, or it is not one.
+    """
+    path = folder / MANIFEST
+    try:
+        return DataManifest.from_record(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist; prepare the data set first") from error
+    except (TypeError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no manifest ({error}); prepare the data set again") from error
+
+
+def check_leaks(examples: Iterable[Example]) -> None:
+    """Refuses examples of which two splits share a request, apart from case and punctuation.
+
+    Raises:
+        LeakError: Names the request and both examples.
+    """
+    seen: dict[str, Example] = {}
+    for example in examples:
+        first = seen.setdefault(normalised(example.request), example)
+        if first.split is not example.split:
+            raise LeakError(
+                f"{example.id} asks {example.request[:60]!r}, which {first.id} asks too; "
+                "reword one of them"
+            )
+
+
+def normalised(text: str) -> str:
+    """Lowers a request and drops punctuation and space, so that equal words are equal.
+
+    >>> normalised("Fix  KubePodCrashLooping, please!")
+    'fix kubepodcrashlooping please'
+    """
+    return _NOISE.sub(" ", text.lower()).strip()
+
+
+def _unseen(names: Sequence[str], *, seed: int, fraction: float) -> frozenset[str]:
+    """Chooses alerts by the hash of their name, so that a new alert moves no other."""
+    if fraction == 0 or len(names) < 4:
+        return frozenset()
+    ranked = sorted(names, key=lambda name: _share(name, seed))
+    below = [name for name in ranked if _share(name, seed) < fraction]
+    return frozenset((below or ranked[:1])[: len(names) // 2])
+
+
+def _share(name: str, seed: int) -> float:
+    """Maps a name to a number from 0 to 1."""
+    return int(_sha256(f"{seed}/{name}")[:12], 16) / 16**12
+
+
+def _alert_examples(
+    plans: Iterable[AlertPlan], toolbox: Toolbox, unseen: frozenset[str]
+) -> Iterator[Example]:
+    for plan in plans:
+        held_out = plan.alert.name in unseen
+        for phrasing in PHRASINGS:
+            call = plan.resolve if phrasing.kind is Kind.RESOLVE else plan.investigate
+            if call is None or (held_out and phrasing.split is not Split.TEST_KNOWN):
+                continue
+            severity = plan.alert.severity or toolbox.escalation.default_severity
+            request = write_request(phrasing, plan.alert, severity=severity)
+            if request is None:
+                continue
+            example = Example(
+                id=f"{plan.alert.name}/{phrasing.name}",
+                split=phrasing.split,
+                kind=phrasing.kind,
+                alert=plan.alert.name,
+                phrasing=phrasing.name,
+                request=request,
+                calls=(call,),
+                accepted=((AcceptedCall.of(call),),),
+            )
+            yield _held_out(example, plan, toolbox) if held_out else example
+
+
+def _held_out(example: Example, plan: AlertPlan, toolbox: Toolbox) -> Example:
+    """Moves an example to the unseen test, where calling a person is right as well."""
+    escalation = toolbox.escalation_call(
+        alert=plan.alert.name, severity=plan.alert.severity, reason="unknown_alert"
+    )
+    free = [name for name in escalation.arguments if name != "alert"]
+    own = [call for call in (plan.resolve, plan.investigate, *plan.alternatives) if call]
+    answers: list[Answer] = [(AcceptedCall.of(escalation, anything=free),)]
+    answers += [(AcceptedCall.of(call),) for call in own]
+    accepted = tuple(dict.fromkeys(map(_frozen, [*example.accepted, *answers])))
+    by_key = {_frozen(answer): answer for answer in [*example.accepted, *answers]}
+    return replace(
+        example,
+        id=f"unseen/{example.id}",
+        split=Split.TEST_UNSEEN,
+        accepted=tuple(by_key[key] for key in accepted),
+    )
+
+
+def _frozen(answer: Answer) -> str:
+    """Gives a key that is equal for equal answers."""
+    return json.dumps(
+        [[call.name, sorted((k, list(v)) for k, v in call.arguments.items())] for call in answer]
+    )
+
+
+def _unknown_examples(toolbox: Toolbox, known: set[str]) -> Iterator[Example]:
+    """Asks about alerts that are in no runbook: a person is called, nothing is invented."""
+    for split in (Split.TRAIN, Split.VALID, Split.TEST_UNSEEN):
+        for at, (name, request) in enumerate(unknown_alert_requests(split)):
+            if name in known:
+                continue
+            call = toolbox.escalation_call(alert=name, severity="", reason="unknown_alert")
+            yield Example(
+                id=f"unknown/{split}-{at:03d}",
+                split=split,
+                kind=Kind.UNKNOWN_ALERT,
+                alert=name,
+                phrasing=f"unknown-{split}",
+                request=request,
+                calls=(call,),
+                accepted=((AcceptedCall.of(call, anything=_all_but_alert(call)),),),
+            )
+
+
+def _all_but_alert(call: ToolCall) -> list[str]:
+    return [name for name in call.arguments if name != "alert"]
+
+
+def _other_examples(toolbox: Toolbox) -> Iterator[Example]:
+    """Asks what needs no action: small talk, unclear wishes, and demands only a person may meet."""
+    for split in (Split.TRAIN, Split.VALID, Split.TEST_IRRELEVANT):
+        for at, request in enumerate(irrelevant_requests(split)):
+            yield Example(
+                id=f"irrelevant/{split}-{at:03d}",
+                split=split,
+                kind=Kind.IRRELEVANT,
+                alert="",
+                phrasing=f"irrelevant-{split}",
+                request=request,
+                reply=toolbox.replies["decline"],
+                accepted=((),),
+            )
+    for at, entry in enumerate(toolbox.requests):
+        # Every fourth text is asked in the test only.
+        splits = (Split.TEST_IRRELEVANT,) if at % 4 == 3 else (Split.TRAIN, Split.VALID)
+        for split in splits:
+            for number, template in enumerate(SURROUNDING_TEMPLATES[split]):
+                yield _surrounding(
+                    toolbox,
+                    entry.reply,
+                    split=split,
+                    name=f"{at:02d}-{number}",
+                    request=surround(template, entry.text),
+                )
+
+
+def _surrounding(toolbox: Toolbox, reply: str, *, split: Split, name: str, request: str) -> Example:
+    example = Example(
+        id=f"surrounding/{split}-{name}",
+        split=split,
+        kind=Kind.SURROUNDING,
+        alert="",
+        phrasing=f"surrounding-{split}-{name[-1]}",
+        request=request,
+        reply=toolbox.replies.get(reply, ""),
+        accepted=((),),
+    )
+    if reply != ESCALATE:
+        return example
+    call = toolbox.escalation_call(alert="none", severity="", reason="destructive_only")
+    free = AcceptedCall.of(call, anything=call.arguments)
+    return replace(example, calls=(call,), accepted=((free,),))
+
+
+def _without_overlaps(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+    """Drops repeated requests, requests with two meanings, and training's copies of test requests.
+
+    Two alerts may share a symptom: such a request has no right answer and is left out everywhere.
+    """
+    by_text: dict[str, list[Example]] = {}
+    for example in examples:
+        by_text.setdefault(normalised(example.request), []).append(example)
+    kept, dropped = [], Counter[str]()
+    for same in by_text.values():
+        if len({_frozen(example.accepted[0]) for example in same}) > 1:
+            dropped["ambiguous"] += len(same)
+            continue
+        tests = [example for example in same if example.split.value.startswith("test")]
+        kept.append((tests or same)[0])
+        dropped["repeated"] += len(same) - 1
+    return kept, dropped
+
+
+def _statistics(
+    runbook: Runbook,
+    plans: Sequence[AlertPlan],
+    splits: Mapping[Split, tuple[Example, ...]],
+    dropped: Counter[str],
+) -> dict[str, Any]:
+    everything = [example for examples in splits.values() for example in examples]
+    return {
+        "alerts": len(plans),
+        "alerts_escalated": sum(plan.escalated_for is not None for plan in plans),
+        "commands": len(runbook.commands),
+        "commands_by_risk": _counted(str(c.line.risk) for c in runbook.commands),
+        "commands_unmapped": sum(len(plan.unmapped) for plan in plans),
+        "commands_destructive": sum(len(plan.destructive) for plan in plans),
+        "problems": _counted(str(problem.kind) for problem in runbook.problems),
+        "examples": {str(split): len(examples) for split, examples in splits.items()},
+        "kinds": {
+            str(split): _counted(str(example.kind) for example in examples)
+            for split, examples in splits.items()
+        },
+        "tools": _counted(
+            example.calls[0].name if example.calls else "none" for example in everything
+        ),
+        "distinct_calls": len({_frozen(e.accepted[0]) for e in everything if e.calls}),
+        "longest_request_characters": max(
+            (len(example.request) for example in everything), default=0
+        ),
+        "dropped_repeated": dropped["repeated"],
+        "dropped_ambiguous": dropped["ambiguous"],
+    }
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _write_into(data: AgentData, folder: Path) -> DataManifest:
+    files: dict[str, Mapping[str, Any]] = {}
+    for split, examples in data.splits.items():
+        rows = [example.to_record(data.declarations) for example in examples]
+        files[f"{split}.jsonl"] = _write_jsonl(folder / f"{split}.jsonl", rows)
+    (folder / "mlx").mkdir()
+    for name, parts in _MLX_FILES.items():
+        rows = [
+            {"messages": example.messages(), "tools": list(data.declarations)}
+            for part in parts
+            for example in data.splits[part]
+        ]
+        files[f"mlx/{name}.jsonl"] = _write_jsonl(folder / "mlx" / f"{name}.jsonl", rows)
+    manifest = DataManifest(
+        agent=data.agent,
+        version=data.version,
+        runbook_sha256=data.runbook_sha256,
+        tools_sha256=data.tools_sha256,
+        alerts=data.alerts,
+        unseen_alerts=data.unseen_alerts,
+        files=files,
+        statistics=data.statistics,
+    )
+    text = json.dumps(manifest.to_record(), indent=2, sort_keys=True) + "\n"
+    _write(folder / MANIFEST, text.encode())
+    return manifest
+
+
+def _write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    lines = (json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+    content = "".join(lines).encode()
+    _write(path, content)
+    return {
+        "rows": len(rows),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,345 @@
+"""The words in which people and Alertmanager speak of an alert, and requests that are no alert.
+
+Each phrasing belongs to one split for good: training never sees the words of a test. Everything is
+chosen by hashes of names, so the same runbook gives the same bytes on every machine.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from training.examples import Kind, Split
+from training.runbook import Alert
+from training.shell_lines import placeholders
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_MAX_SYMPTOM = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phrasing:
+    """One way of asking about an alert."""
+
+    name: str
+    """Stable name."""
+
+    split: Split
+    """The only split that it is used in."""
+
+    kind: Kind
+    """What it asks for."""
+
+    template: str
+    """Text over `{alert}`, `{words}`, `{severity}`, `{place}`, `{symptom}`, `{other}` (another
+    symptom) and the payloads `{labels}`, `{webhook}`, `{group}`."""
+
+    @property
+    def needs_symptom(self) -> bool:
+        """Whether the text describes what is seen instead of naming the alert."""
+        return "{symptom" in self.template or "{other" in self.template
+
+
+def _phrasings(split: Split, kind: Kind, templates: str) -> Iterator[Phrasing]:
+    for at, template in enumerate(templates.strip().splitlines()):
+        yield Phrasing(
+            name=f"{kind}-{split}-{at:02d}", split=split, kind=kind, template=template.strip()
+        )
+
+
+PHRASINGS: tuple[Phrasing, ...] = (
+    *_phrasings(
+        Split.TRAIN,
+        Kind.RESOLVE,
+        """
+        {labels}
+        {webhook}
+        {webhook} Please fix this.
+        [FIRING] {alert} ({severity})
+        {alert} is firing, please fix it.
+        Fix {alert}.
+        Resolve {alert} {place}.
+        We have {alert} {place}. What do you do?
+        {alert}: {symptom}
+        Handle the {words} alert.
+        The pager woke me up: {alert}. Take care of it.
+        {symptom}.
+        {symptom}. Please fix it.
+        {other}. Can you resolve this?
+        Hey, {symptom_lower}. {other}.
+        {other}, handle it please.
+        """,
+    ),
+    *_phrasings(
+        Split.VALID,
+        Kind.RESOLVE,
+        """
+        Please repair {alert}.
+        {symptom}. Take care of it please.
+        {alert} again {place}, resolve it.
+        """,
+    ),
+    *_phrasings(
+        Split.TEST_KNOWN,
+        Kind.RESOLVE,
+        """
+        {group}
+        Could you handle {alert} for me?
+        {alert} just fired {place}, please take care of it.
+        Good morning. {alert} is firing ({severity}), fix it if you can.
+        Help, {symptom_lower}!
+        Please resolve this: {other_lower}.
+        """,
+    ),
+    *_phrasings(
+        Split.TRAIN,
+        Kind.INVESTIGATE,
+        """
+        Investigate {alert}.
+        Look into {alert} but change nothing.
+        Diagnose {alert} first.
+        {symptom}. Only investigate.
+        Investigate {alert} {place}, do not fix it yet.
+        {labels} Only diagnose this.
+        {other}. Look into it but change nothing.
+        """,
+    ),
+    *_phrasings(
+        Split.VALID,
+        Kind.INVESTIGATE,
+        """
+        Investigate why {alert} is firing.
+        """,
+    ),
+    *_phrasings(
+        Split.TEST_KNOWN,
+        Kind.INVESTIGATE,
+        """
+        Please look into {alert}, only diagnose and change nothing.
+        Investigate this first: {symptom_lower}. Do not fix it yet.
+        Diagnose {alert} {place} for me.
+        """,
+    ),
+)
+"""All phrasings of alerts. Unseen alerts are asked with those of `test_known`."""
+
+_LABEL_VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "namespace": ("media", "home", "apps", "monitoring", "databases", "games", "backup"),
+        "node": ("node-a", "node-b", "node-c", "rack-1", "rack-2", "attic"),
+        "pod": ("web-7c9d5", "api-58bf4", "worker-9f2kd", "db-0", "sync-66b7c"),
+        "instance": ("10.0.0.11:9100", "10.0.0.12:9100", "10.0.0.13:9100"),
+    }
+)
+_OTHER_VALUES = ("photos", "wiki", "jellyfin", "gitea", "paperless", "mosquitto", "grafana")
+_PLACES = ("in the lab", "at home", "on the main cluster", "since tonight", "after the update")
+
+
+def symptoms_of(alert: Alert) -> tuple[str, ...]:
+    """Gives what people see: the runbook's symptoms, else the sentences of its summary."""
+    texts = alert.symptoms or tuple(_SENTENCE_END.split(alert.summary))
+    clean = (text.strip().rstrip(".:;!") for text in texts)
+    return tuple(text for text in clean if 8 <= len(text) <= _MAX_SYMPTOM)
+
+
+def words_of(name: str) -> str:
+    """Splits a name at its capitals.
+
+    >>> words_of("KubePodCrashLooping"), words_of("CoreDNSErrorsHigh")
+    ('kube pod crash looping', 'core dns errors high')
+    """
+    parts = re.findall(r"[A-Z]+(?=[A-Z][a-z]|\b|_|\d)|[A-Z]?[a-z]+|\d+", name)
+    return " ".join(part.lower() for part in parts) or name.lower()
+
+
+def write_request(phrasing: Phrasing, alert: Alert, *, severity: str) -> str | None:
+    """Writes one request, or None where the alert lacks the symptom that the phrasing needs."""
+    symptoms = symptoms_of(alert)
+    if phrasing.needs_symptom and not symptoms:
+        return None
+    key = f"{alert.name}/{phrasing.name}"
+    first = symptoms[0] if symptoms else ""
+    other = symptoms[-1] if symptoms else ""
+    labels = _labels(alert, severity, key)
+    place = _choice(_PLACES, key)
+    if "namespace" in labels:
+        place = f"in {labels['namespace']}"
+    return phrasing.template.format_map(
+        {
+            "alert": alert.name,
+            "words": words_of(alert.name),
+            "severity": severity,
+            "place": place,
+            "symptom": first,
+            "symptom_lower": _lower_first(first),
+            "other": other,
+            "other_lower": _lower_first(other),
+            "labels": _json({"status": "firing", "labels": labels}),
+            "webhook": _json(_webhook(labels, first, key)),
+            "group": _json(_group(labels, other)),
+        }
+    )
+
+
+def _labels(alert: Alert, severity: str, key: str) -> dict[str, str]:
+    """Invents label values for the placeholders that the alert's commands use."""
+    labels = {"alertname": alert.name, "severity": severity}
+    for command in alert.commands:
+        for placeholder in placeholders(command.line.text):
+            name = re.sub(r"\W+", "_", placeholder.strip("<>${} ").lower()).strip("_")
+            if name and len(labels) < 5:
+                labels.setdefault(name, _choice(_LABEL_VALUES.get(name, _OTHER_VALUES), key + name))
+    return labels
+
+
+def _webhook(labels: Mapping[str, str], summary: str, key: str) -> dict[str, Any]:
+    """Builds the body that Alertmanager posts to a webhook, for one alert."""
+    alert: dict[str, Any] = {"status": "firing", "labels": labels, "startsAt": _moment(key)}
+    if summary:
+        alert["annotations"] = {"summary": summary}
+    return {"version": "4", "status": "firing", "alerts": [alert]}
+
+
+def _group(labels: Mapping[str, str], summary: str) -> dict[str, Any]:
+    """Builds a webhook body as a grouped notification has it, with other keys first."""
+    return {
+        "receiver": "agent",
+        "groupLabels": {"alertname": labels["alertname"]},
+        "commonLabels": labels,
+        "commonAnnotations": {"description": summary} if summary else {},
+        "status": "firing",
+    }
+
+
+def _moment(key: str) -> str:
+    number = _number(key)
+    return f"2026-0{1 + number % 9}-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00Z"
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _lower_first(text: str) -> str:
+    """Lowers the first letter unless the first word is a name such as CoreDNS or SMART."""
+    word = text.split(maxsplit=1)[0] if text else ""
+    return text if any(c.isupper() for c in word[1:]) else text[:1].lower() + text[1:]
+
+
+def _choice(options: tuple[str, ...], key: str) -> str:
+    return options[_number(key) % len(options)]
+
+
+def _number(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6])
+
+
+_UNKNOWN_ALERTS: Mapping[Split, str] = MappingProxyType(
+    {
+        Split.TRAIN: """RedisMemoryHigh KafkaConsumerLag PrinterOutOfPaper UpsOnBattery
+        SolarInverterOffline GpuTemperatureHigh RouterFirmwareOld MailQueueGrowing
+        MinioDriveOffline ElasticShardsUnassigned DoorSensorSilent VaultSealed
+        RabbitQueueBlocked SwitchPortFlapping TapeLibraryJammed WeatherStationStale
+        BitcoinNodeBehind MongoPrimaryMissing LdapBindFailing ThermostatUnreachable""",
+        Split.VALID: "CameraStreamLost HarborScanOverdue FridgeDoorOpen",
+        Split.TEST_UNSEEN: """InfluxWritesFailing WaterLeakDetected ConsulLeaderLost
+        LaserTonerLow AccessPointRebooting ClickhousePartsTooMany""",
+    }
+)
+_UNKNOWN_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
+    {
+        Split.TRAIN: (
+            "{alert} is firing, please fix it.",
+            "Fix {alert}.",
+            '{{"status":"firing","labels":{{"alertname":"{alert}","severity":"warning"}}}}',
+            "Investigate {alert}.",
+        ),
+        Split.VALID: ("Please repair {alert}.",),
+        Split.TEST_UNSEEN: ("Could you handle {alert} for me?", "[ALERT] {alert}: do something."),
+    }
+)
+
+
+def unknown_alert_requests(split: Split) -> Iterator[tuple[str, str]]:
+    """Gives names of alerts that no runbook of ours knows, each with a request about it."""
+    for name in _UNKNOWN_ALERTS.get(split, "").split():
+        for template in _UNKNOWN_TEMPLATES[split]:
+            yield name, template.format(alert=name)
+
+
+_IRRELEVANT: Mapping[Split, str] = MappingProxyType(
+    {
+        Split.TRAIN: """
+        What is the capital of {Portugal|Japan|Kenya|Peru}?
+        Write a {poem|song|story} about {autumn|the sea|my cat}.
+        How long do I boil {eggs|potatoes|rice}?
+        Translate good {morning|night} into {French|Spanish|Turkish}.
+        Who won the {football|tennis|chess} final?
+        What is {seven|twelve|ninety} times {three|four|eight}?
+        Recommend a {film|book|restaurant} for tonight.
+        Tell me a joke about {programmers|penguins|lawyers}.
+        What will the weather be {tomorrow|on Sunday}?
+        How do I {iron a shirt|plant tomatoes|tie a tie}?
+        Summarise the history of {Rome|jazz|the bicycle}.
+        Hello, who are you?
+        What can you do?
+        Thank you very much!
+        """,
+        Split.VALID: """
+        What is the capital of {Norway|Chile}?
+        Write a limerick about {tea|rain}.
+        How do I bake {bread|a cake}?
+        """,
+        Split.TEST_IRRELEVANT: """
+        Which city is the capital of {Canada|Vietnam|Ghana}?
+        Compose a short {ode|ballad} about {winter|coffee}.
+        How long should I cook {lentils|pasta}?
+        How do you say thank you in {Italian|Polish}?
+        Who painted the {Mona Lisa|Night Watch}?
+        What is the square root of {81|144}?
+        Suggest a {museum|board game} for the weekend.
+        Do you know a riddle about {owls|snow}?
+        Is it going to rain {today|next week}?
+        How do I {repair a bike tyre|sew on a button}?
+        Explain the rules of {cricket|poker}.
+        Plan a birthday party for my {son|aunt}.
+        Which phone should I buy?
+        What is your name?
+        """,
+    }
+)
+_ALTERNATIVES = re.compile(r"\{([^{}]*\|[^{}]*)\}")
+
+
+def irrelevant_requests(split: Split) -> Iterator[str]:
+    """Gives requests that have nothing to do with any alert; no split shares one."""
+    for line in _IRRELEVANT.get(split, "").strip().splitlines():
+        yield from _expanded(line.strip())
+
+
+def _expanded(template: str) -> Iterator[str]:
+    match = _ALTERNATIVES.search(template)
+    if match is None:
+        if template:
+            yield template
+        return
+    for option in match[1].split("|"):
+        yield from _expanded(template[: match.start()] + option + template[match.end() :])
+
+
+SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
+    {
+        Split.TRAIN: ("{text}", "Hi. {text}", "{text} Thanks!"),
+        Split.VALID: ("Hello there. {text}",),
+        Split.TEST_IRRELEVANT: ("{text}", "Good evening, {text_lower}", "One more thing: {text}"),
+    }
+)
+"""How the requests of a tools file are worded; the texts of the test are other texts as well."""
+
+
+def surround(template: str, text: str) -> str:
+    """Writes a request of a tools file in one of the wordings above."""
+    return template.format(text=text, text_lower=_lower_first(text))
