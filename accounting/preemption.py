@@ -79,7 +79,7 @@ class Preemption:
 
         >>> hourly = Preemption(per_hour=1.0, checkpoint_seconds=600, restart_seconds=120)
         >>> round(hourly.expected_seconds(3600))
-        4052
+        4050
         """
         not_negative("work_seconds", work_seconds)
         at_least_one("workers", workers)
