@@ -1,7 +1,9 @@
 """The bill: every attempt integrated over bands, dates and clock changes, resource by resource.
 
-Lost work and idle resources are parts of the lines they came from, shown beside the total and never
-added to it. All amounts stay exact fractions until they are shown.
+Lost work and idle resources are parts of the lines they came from, shown beside the total and
+never added to it. Each line is rounded once, to millionths of a dollar, and every other figure is
+a sum of lines: so attempts add up to their run and runs to their report, to the last digit. The
+unrounded `usd` of any partition of an interval adds up exactly.
 """
 
 from collections import defaultdict
@@ -13,11 +15,12 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar
 
-from accounting.quantities import MICROSECONDS_PER_SECOND, apportion, exact, hours, rounded_usd
+from accounting.quantities import MICROSECONDS_PER_SECOND, exact, hours, rounded_usd
 from accounting.rates import RateCard, unit_usd
 from accounting.usage import Attempt, Purchase, ResourceKind, Resources
 
 Key = TypeVar("Key", bound=Hashable)
+NOTHING = rounded_usd(Fraction(0))
 RESOURCES: tuple[ResourceKind, ...] = ("cpu", "gpu", "memory", "storage")
 
 
@@ -52,10 +55,25 @@ class Line:
     idle_usd: Fraction
     """Part of `usd` for units that were held but not at work."""
 
+    @cached_property
+    def cost_usd(self) -> Decimal:
+        """What it cost, rounded."""
+        return rounded_usd(self.usd)
+
+    @cached_property
+    def lost_cost_usd(self) -> Decimal:
+        """What of it was lost, rounded."""
+        return rounded_usd(self.lost_usd)
+
+    @cached_property
+    def idle_cost_usd(self) -> Decimal:
+        """What of it was idle, rounded."""
+        return rounded_usd(self.idle_usd)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """What some attempts cost together. Money properties are rounded; `usd` fields are exact."""
+    """What some attempts cost: `..._cost_usd` are sums of rounded lines, `usd` is exact."""
 
     lines: tuple[Line, ...]
     """One line per attempt, resource, band and version; order carries no meaning."""
@@ -73,8 +91,8 @@ class Bill:
 
     @property
     def total_cost_usd(self) -> Decimal:
-        """The total in dollars, rounded to millionths."""
-        return rounded_usd(self.usd)
+        """The total in dollars."""
+        return sum((line.cost_usd for line in self.lines), NOTHING)
 
     @property
     def cpu_cost_usd(self) -> Decimal:
@@ -99,12 +117,12 @@ class Bill:
     @property
     def lost_cost_usd(self) -> Decimal:
         """How much of the total paid for lost work."""
-        return rounded_usd(sum((line.lost_usd for line in self.lines), Fraction(0)))
+        return sum((line.lost_cost_usd for line in self.lines), NOTHING)
 
     @property
     def idle_cost_usd(self) -> Decimal:
         """How much of the total paid for idle resources, where use was measured."""
-        return rounded_usd(sum((line.idle_usd for line in self.lines), Fraction(0)))
+        return sum((line.idle_cost_usd for line in self.lines), NOTHING)
 
     @property
     def duration_seconds(self) -> Decimal:
@@ -140,11 +158,11 @@ class Bill:
         )
 
     def by(self, key: Callable[[Line], Key], *, keys: Iterable[Key] = ()) -> dict[Key, Decimal]:
-        """Splits the total; the rounded parts add up to the rounded total."""
-        parts: dict[Key, Fraction] = dict.fromkeys(keys, Fraction(0))
+        """Splits the total by a property of its lines; `keys` are there even at no cost."""
+        parts: dict[Key, Decimal] = dict.fromkeys(keys, NOTHING)
         for line in self.lines:
-            parts[key(line)] = parts.get(key(line), Fraction(0)) + line.usd
-        return apportion(parts)
+            parts[key(line)] = parts.get(key(line), NOTHING) + line.cost_usd
+        return parts
 
     @property
     def surprises(self) -> tuple[Attempt, ...]:

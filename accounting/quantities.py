@@ -1,15 +1,12 @@
 """Exact numbers and instants: the one place where values enter accounting and money leaves it.
 
 Amounts are `Decimal` at both borders and `Fraction` in between, because a price per hour times a
-time in microseconds has no finite decimal form. Nothing is rounded before `rounded_usd` or
-`apportion`.
+time in microseconds has no finite decimal form. Nothing is rounded before `rounded_usd`.
 """
 
-from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import TypeVar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -20,8 +17,6 @@ HOURS_PER_MONTH = 730
 
 USD_PLACES = 6
 """Money leaves accounting in millionths of a dollar."""
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 def exact(value: object, *, field: str, minimum: int | None = 0) -> Decimal:
@@ -35,8 +30,9 @@ def exact(value: object, *, field: str, minimum: int | None = 0) -> Decimal:
     """
     number: Decimal | None = None
     if not isinstance(value, bool) and isinstance(value, Decimal | int | float | str):
+        whole_float = isinstance(value, float) and value.is_integer()
         try:
-            number = Decimal(str(value))
+            number = Decimal(int(value)) if whole_float else Decimal(str(value))
         except InvalidOperation:
             number = None
     if number is None or not number.is_finite():
@@ -111,23 +107,3 @@ def rounded_usd(amount: Fraction) -> Decimal:
     Decimal('0.666667')
     """
     return Decimal(round(amount * 10**USD_PLACES)).scaleb(-USD_PLACES)
-
-
-def apportion(amounts: Mapping[Key, Fraction]) -> dict[Key, Decimal]:
-    """Rounds the parts of a sum so that they add up to the rounded sum.
-
-    Each part is rounded down, and what is left goes to the largest remainders, so no part is off by
-    a millionth of a dollar or more.
-
-    >>> third = Fraction(1, 3)
-    >>> parts = apportion({"a": third, "b": third, "c": third})
-    >>> [str(part) for part in parts.values()], sum(parts.values())
-    (['0.333334', '0.333333', '0.333333'], Decimal('1.000000'))
-    """
-    scaled = {key: amount * 10**USD_PLACES for key, amount in amounts.items()}
-    units = {key: amount.__floor__() for key, amount in scaled.items()}
-    left = round(sum(scaled.values(), Fraction(0))) - sum(units.values())
-    by_remainder = sorted(scaled, key=lambda key: units[key] - scaled[key])
-    for key in by_remainder[:left]:
-        units[key] += 1
-    return {key: Decimal(unit).scaleb(-USD_PLACES) for key, unit in units.items()}

@@ -125,6 +125,7 @@ class Draft:
         core = unit("core_hour", "core")
         if core is None:
             raise version.error("prices no core; add prices.core_hour or owned.core")
+        memory = unit("memory_gib_hour", "memory_gib") or FREE
         storage = price(prices["storage_gib_month"]) if "storage_gib_month" in prices else FREE
         gpu_prices, gpu_owned = self.gpu_prices or {}, self.gpu_owned or {}
         for name in gpu_owned:
@@ -133,7 +134,7 @@ class Draft:
         return Rates(
             effective=version.fields(required=("effective",), optional=VERSION)["effective"].day(),
             core=core,
-            memory_gib=unit("memory_gib_hour", "memory_gib") or FREE,
+            memory_gib=memory,
             storage_gib=UnitRate(
                 busy=storage.busy / HOURS_PER_MONTH, idle=storage.idle / HOURS_PER_MONTH
             ),

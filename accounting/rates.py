@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
@@ -151,7 +151,7 @@ class RateCard:
     name: str = "embedded"
     """Where the card came from."""
 
-    content: str = ""
+    content: str = field(default="", repr=False)
     """Canonical JSON of what the file says, free of comments and layout."""
 
     @classmethod

@@ -1,0 +1,96 @@
+"""The options that the `oppen cost` commands share, and how their texts become values."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accounting.quantities import exact, instant
+from accounting.rates import RateCard
+from accounting.usage import Resources
+
+Cores = Annotated[float, typer.Option("--cores", help="CPU cores of one process.")]
+Memory = Annotated[float, typer.Option("--memory-gib", help="Memory of one process in GiB.")]
+Gpus = Annotated[float, typer.Option("--gpus", help="GPUs of one process.")]
+GpuType = Annotated[str, typer.Option("--gpu-type", help="Accelerator as the card names it.")]
+Nodes = Annotated[int, typer.Option("--nodes", help="Machines.")]
+Processes = Annotated[int, typer.Option("--processes", help="Processes per machine.")]
+Storage = Annotated[float, typer.Option("--storage-gib", help="Disk of one process in GiB.")]
+Spot = Annotated[bool, typer.Option("--spot/--on-demand", help="How it is bought.")]
+Priority = Annotated[str, typer.Option("--priority", help="urgent, normal or background.")]
+Start = Annotated[
+    str | None,
+    typer.Option("--start", help="Start with its offset, 2026-03-01T22:00+00:00; now without."),
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", help="When it must be over, with its offset.")
+]
+Budget = Annotated[
+    float | None, typer.Option("--budget-usd", help="What it may cost; exit code 4 above it.")
+]
+Card = Annotated[
+    Path | None,
+    typer.Option("--rates", envvar="OPPEN_RATES", help="Rate card; the embedded one without."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def at_or_now(text: str | None, *, field: str) -> datetime:
+    """Reads a time option; the present second where it was left out.
+
+    Raises:
+        ValueError: The text is no time, or has no offset.
+    """
+    if text is None:
+        return datetime.now(UTC).replace(microsecond=0)
+    return instant(text, field=field)
+
+
+def load_card(path: Path | None) -> RateCard:
+    """Reads the card that a command was told to use.
+
+    Raises:
+        RateCardError: The card cannot be used.
+    """
+    return RateCard.load(path)
+
+
+def requested(
+    *,
+    cores: float,
+    memory_gib: float,
+    gpus: float,
+    gpu_type: str,
+    nodes: int,
+    processes: int,
+    storage_gib: float = 0,
+) -> Resources:
+    """Builds the resources that the options describe.
+
+    Raises:
+        ValueError: An amount makes no sense.
+    """
+    return Resources(
+        cores=exact(cores, field="--cores"),
+        memory_gib=exact(memory_gib, field="--memory-gib"),
+        gpus=exact(gpus, field="--gpus"),
+        gpu_type=gpu_type,
+        nodes=nodes,
+        processes=processes,
+        storage_gib=exact(storage_gib, field="--storage-gib"),
+    )
+
+
+def duration_seconds(seconds: float | None, hours: float | None) -> Decimal:
+    """Reads a duration given in one of two units.
+
+    Raises:
+        ValueError: None or both are given, or it is negative.
+    """
+    if seconds is not None and hours is None:
+        return exact(seconds, field="--seconds")
+    if hours is not None and seconds is None:
+        return exact(hours, field="--hours") * 3600
+    raise ValueError("give the duration once: either --seconds 213.4 or --hours 2.5")

@@ -1,0 +1,123 @@
+"""How bills and rate cards look on a terminal."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from accounting.bill import RESOURCES, Bill
+from accounting.rates import RateCard
+
+UNITS = {"cpu": "core-hours", "gpu": "GPU-hours", "memory": "GiB-hours", "storage": "GiB-hours"}
+
+
+def print_bill(bill: Bill, *, title: str) -> None:
+    """Prints a bill by resource, band, purchase and attempt, and what of it was lost or idle."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_footer=True)
+    table.add_column("resource", footer="total")
+    table.add_column("used", justify="right", footer=f"{bill.duration_seconds} s")
+    table.add_column("USD", justify="right", footer=str(bill.total_cost_usd))
+    for resource in RESOURCES:
+        units = sum((line.unit_hours for line in bill.lines if line.resource == resource), 0)
+        if units:
+            used = f"{float(units):,.4f} {UNITS[resource]}"
+            table.add_row(resource, used, str(bill.by_resource[resource]))
+    console = Console()
+    console.print(table)
+    _print_split(console, "of which lost work", bill.lost_cost_usd)
+    _print_split(console, "of which idle", bill.idle_cost_usd)
+    for name, parts in (
+        ("by band", bill.by_band),
+        ("by purchase", bill.by_purchase),
+        ("by attempt", bill.by_attempt),
+    ):
+        if len(parts) > 1 or name == "by band":
+            console.print(f"{name}: {_joined(parts)}", highlight=False)
+    for attempt in bill.surprises:
+        console.print(f"{attempt.label} was asked {attempt.asked}, but ran {attempt.purchase}")
+    console.print(f"rates {bill.card_digest[:12]}", style="dim", highlight=False)
+
+
+def card_facts(card: RateCard, at: datetime) -> dict[str, Any]:
+    """Gives what a card says at an instant as a JSON object."""
+    rates = card.rates_at(at)
+    band = card.band_at(at)
+    return {
+        "name": card.name,
+        "digest": card.digest,
+        "currency": card.currency,
+        "timezone": str(card.zone),
+        "versions": [version.effective.isoformat() for version in card.versions],
+        "at": at.isoformat(),
+        "effective": rates.effective.isoformat(),
+        "band": band.name,
+        "multiplier": str(_decimal(band.multiplier)),
+        "until": _band_end(card, at).isoformat(),
+        "bands": {b.name: str(_decimal(b.multiplier)) for b in rates.tariff.bands},
+        "spot": str(_decimal(rates.spot)),
+        "priorities": {name: str(_decimal(f)) for name, f in rates.priorities.items()},
+        "prices": [
+            {
+                "field": quote.field,
+                "amount": str(quote.amount),
+                "source": quote.source,
+                "date": quote.date.isoformat(),
+            }
+            for quote in rates.quotes
+        ],
+    }
+
+
+def print_card(card: RateCard, at: datetime) -> None:
+    """Prints the rates in force at an instant, with source and date of each price."""
+    from rich.console import Console
+    from rich.table import Table
+
+    facts, rates = card_facts(card, at), card.rates_at(at)
+    table = Table(title=f"{card.name} ({card.currency}, {card.zone})", title_justify="left")
+    for column in ("price", "amount", "source", "date"):
+        table.add_column(column, justify="right" if column == "amount" else "left")
+    for quote in rates.quotes:
+        table.add_row(_short(quote.field), str(quote.amount), quote.source, str(quote.date))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"now: {facts['band']} x{facts['multiplier']} until {facts['until']}, "
+        f"rates effective {facts['effective']}",
+        highlight=False,
+    )
+    console.print(f"bands: {_factors(facts['bands'])}", highlight=False)
+    console.print(f"spot x{facts['spot']}, priority {_factors(facts['priorities'])}")
+    console.print(f"digest {card.digest[:12]}", style="dim", highlight=False)
+
+
+def _band_end(card: RateCard, at: datetime) -> datetime:
+    """Finds when the price next changes, within eight days."""
+    horizon = at + timedelta(days=8)
+    first = next(iter(card.spans(at, horizon)))
+    return first.end
+
+
+def _short(field: str) -> str:
+    return field.split(".", maxsplit=1)[-1]
+
+
+def _decimal(value: Fraction) -> Decimal:
+    return Decimal(value.numerator) / value.denominator
+
+
+def _factors(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} x{factor}" for name, factor in parts.items())
+
+
+def _joined(parts: Mapping[Any, Decimal]) -> str:
+    return ", ".join(f"{name} {amount}" for name, amount in parts.items())
+
+
+def _print_split(console: Any, name: str, amount: Decimal) -> None:
+    if amount:
+        console.print(f"{name}: {amount} USD", highlight=False)
