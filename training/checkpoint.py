@@ -24,6 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from training.distributed import Ranks, tensor_from_main, text_from_main
+
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Identity: TypeAlias = Mapping[str, str | int | float | bool]
 
@@ -142,16 +144,26 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def restore(folders: Sequence[Path], *, identity: Identity) -> Loaded | None:
+def restore(
+    folders: Sequence[Path], *, identity: Identity, ranks: Ranks | None = None
+) -> Loaded | None:
     """Returns the newest valid checkpoint of the first place that has one, or None.
 
     Args:
         folders: Where to look, in order of preference: folders, or single checkpoint files. Those
             that do not exist are passed over.
         identity: What the run is; see `Checkpoints`.
+        ranks: Where there are several, rank 0 reads and sends the others what it read: a machine
+            without the file resumes too, and all resume from the same one.
 
     A damaged or foreign checkpoint is passed over with a warning that says why.
     """
+    ranks = ranks or Ranks()
+    loaded = _newest_valid(folders, identity) if ranks.is_main else None
+    return loaded if ranks.world_size == 1 else _share(loaded, ranks)
+
+
+def _newest_valid(folders: Sequence[Path], identity: Identity) -> Loaded | None:
     for folder in folders:
         for path in _newest_first(folder):
             try:
@@ -159,6 +171,25 @@ def restore(folders: Sequence[Path], *, identity: Identity) -> Loaded | None:
             except CheckpointRefusedError as refusal:
                 _log.warning("checkpoint refused: %s", refusal)
     return None
+
+
+def _share(loaded: Loaded | None, ranks: Ranks) -> Loaded | None:
+    """Sends rank 0's checkpoint to the other ranks: first what is in it, then the tensors."""
+    content: dict[str, Any] = {}
+    if loaded is not None:
+        shapes = {name: [str(t.dtype), list(t.shape)] for name, t in loaded.tensors.items()}
+        content = {"step": loaded.step, "state": loaded.state, "path": str(loaded.path)}
+        content["tensors"] = shapes
+    content = json.loads(text_from_main(_dumps(content), ranks))
+    if not content:
+        return None
+    tensors: dict[str, Tensor] = dict(loaded.tensors) if loaded is not None else {}
+    for name, (dtype, shape) in sorted(content.pop("tensors").items()):
+        mine = tensors.get(name, torch.empty(shape, dtype=getattr(torch, dtype.split(".")[1])))
+        tensors[name] = tensor_from_main(mine, ranks)
+    return Loaded(
+        step=content["step"], tensors=tensors, state=content["state"], path=Path(content["path"])
+    )
 
 
 def load(path: Path, *, identity: Identity) -> Loaded:
@@ -209,13 +240,21 @@ def unpack_optimizer(
     *,
     prefix: str = "optimizer/",
 ) -> None:
-    """Puts back what `pack_optimizer` took; the optimiser must have the same parameters."""
+    """Puts back what `pack_optimizer` took; the optimiser must have the same parameters.
+
+    Averages get the memory layout of their parameter: a fused optimiser walks through both memories
+    side by side, and would mix up the elements of channels-last weights with contiguous averages.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     values: dict[int, dict[str, Any]] = {
         int(index): dict(scalars) for index, scalars in state["scalars"].items()
     }
     for key, tensor in tensors.items():
         if key.startswith(prefix):
             index, name = key.removeprefix(prefix).split("/")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)  # noqa: PLW2901 - the same values
             values.setdefault(int(index), {})[name] = tensor
     groups = [
         {name: tuple(v) if isinstance(now.get(name), tuple) else v for name, v in group.items()}

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
-PrecisionChoice = Literal["auto", "fp32", "bf16"]
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ def choose_placement(
     Raises:
         ValueError: A name is unknown, or the device is not here.
     """
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision is {precision!r}; give 'auto', 'fp32' or 'bf16'")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; give {' or '.join(PRECISIONS)}")
     chosen = _device(device, local_rank)
     wants_bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(chosen))
     return Placement(device=chosen, precision="bf16" if wants_bf16 else "fp32")
@@ -74,7 +74,7 @@ def _device(name: str, local_rank: int) -> torch.device:
     if name == "auto":
         name = next(kind for kind, is_here in here.items() if is_here())
     elif name not in here:
-        raise ValueError(f"device is {name!r}; give 'auto', 'cuda', 'mps' or 'cpu'")
+        raise ValueError(f"device is {name!r}; give {' or '.join(DEVICES)}")
     elif not here[name]():
         raise ValueError(f"device is {name!r}, and this machine has none; give 'auto' or 'cpu'")
     return torch.device(name, local_rank) if name == "cuda" else torch.device(name)

@@ -177,7 +177,8 @@ def test_optimizer_continues_bit_for_bit(tmp_path: Path, *, fused: bool) -> None
 
     def trained(steps: list[int], resume: Path | None) -> tuple[torch.Tensor, Path]:
         torch.manual_seed(0)
-        model = nn.Linear(4, 2)
+        model = nn.Sequential(nn.Conv2d(3, 2, 2), nn.Flatten(), nn.Linear(2, 2))
+        model = model.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
         if resume is not None:
             loaded = load(resume, identity=IDENTITY)
@@ -186,13 +187,13 @@ def test_optimizer_continues_bit_for_bit(tmp_path: Path, *, fused: bool) -> None
         for step in steps:
             torch.manual_seed(step)
             optimizer.zero_grad()
-            model(torch.randn(8, 4)).square().mean().backward()
+            model(torch.randn(8, 3, 2, 2)).square().mean().backward()
             optimizer.step()
         tensors, state = pack_optimizer(optimizer)
         path = Checkpoints(tmp_path, identity=IDENTITY).save(
             step=steps[-1], tensors=model.state_dict() | tensors, state={"optimizer": state}
         )
-        return model.weight.detach(), path
+        return model[0].weight.detach(), path
 
     straight, _ = trained([1, 2, 3, 4, 5], None)
     _, path = trained([1, 2], None)
