@@ -1,0 +1,234 @@
+"""`oppen cost`: answers, JSON, exit codes and speed, without a server."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from accounting.ratecard import EMBEDDED
+from operations.cost import cost_app
+
+Cost = Callable[..., Result]
+NOON = "2026-03-04T12:00+00:00"
+EXAMPLE = ("--cores", "4", "--gpus", "1", "--seconds", "213.4", "--start", NOON)
+RECORD = {
+    "task": "train",
+    "number": 0,
+    "start": "2026-03-04T12:00:00+00:00",
+    "end": "2026-03-04T13:00:00+00:00",
+    "resources": {"cores": "4", "gpus": "1"},
+    "outcome": "killed",
+    "last_checkpoint": "2026-03-04T12:30:00+00:00",
+    "utilisation": {"gpu_busy": "0.5"},
+}
+
+
+@pytest.fixture
+def cost(monkeypatch: pytest.MonkeyPatch) -> Cost:
+    """Runs `oppen cost` in this process, with the embedded card unless told otherwise."""
+    monkeypatch.delenv("OPPEN_RATES", raising=False)
+    runner = CliRunner()
+
+    def run(*words: str, text: str | None = None) -> Result:
+        return runner.invoke(cost_app, list(words), input=text)
+
+    return run
+
+
+def complaint(result: Result, code: int = 2) -> str:
+    """Gives the one line on standard error of a command that was refused."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    line = result.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith("oppen: ")
+    return line
+
+
+def test_estimate_prices_the_reference_example(cost: Cost) -> None:
+    """The figures of the example, as JSON and as a table."""
+    content = json.loads(cost("estimate", *EXAMPLE, "--json").stdout)
+    assert content["total_cost_usd"] == "0.026675"
+    assert content["cpu_cost_usd"] == "0.011856"
+    assert content["gpu_cost_usd"] == "0.014819"
+    assert content["duration_seconds"] == "213.4"
+    table = cost("estimate", *EXAMPLE).stdout
+    assert "0.026675" in table
+    assert "213.4 s" in table
+
+
+def test_estimate_crosses_bands(cost: Cost) -> None:
+    """Ten spot hours from 18:00 are four at peak and six off-peak."""
+    content = json.loads(
+        cost(
+            "estimate", "--cores", "4", "--gpus", "1", "--hours", "10",
+            "--start", "2026-03-04T19:00+01:00", "--spot", "--json",
+        ).stdout
+    )  # fmt: skip
+    assert content["by_band"] == {"peak": "0.540000", "off-peak": "0.405000"}
+    assert content["by_purchase"] == {"spot": "0.945000"}
+
+
+def test_estimate_tells_a_script_that_the_budget_does_not_suffice(cost: Cost) -> None:
+    """Exit code 4, with the first start that would fit."""
+    hour = ("--cores", "4", "--gpus", "1", "--hours", "1", "--start", NOON)
+    line = complaint(cost("estimate", *hour, "--budget-usd", "0.3", "--json"), code=4)
+    assert "budget_usd is 0.3, but expected 0.450000 USD" in line
+    assert "start it at 2026-03-04 22:00 UTC" in line
+    late = cost("estimate", *hour, "--deadline", "2026-03-04T12:30+00:00")
+    assert "deadline is 2026-03-04 12:30 UTC" in complaint(late, code=4)
+    fits = cost("estimate", *hour, "--budget-usd", "0.9")
+    assert fits.exit_code == 0
+    assert "50.0% of the budget of 0.9 USD" in fits.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--hours", "1", "--gpus", "1", "--gpu-type", "b300"], "gpu_type is 'b300'"),
+        (["--hours", "1", "--start", "2026-03-04T12:00"], "--start is .* without a time zone"),
+        (["--hours", "1", "--start", "noon"], "--start is 'noon'; give a time"),
+        (["--hours", "-1"], "--hours is -1"),
+        (["--cores", "-4", "--hours", "1"], "--cores is -4"),
+        (["--hours", "1", "--priority", "asap"], "priority is 'asap'"),
+        (["--hours", "1", "--nodes", "0"], "nodes is 0"),
+        (["--hours", "1", "--seconds", "1"], "give the duration once"),
+        ([], "give the duration once"),
+        (["--hours", "1", "--rates", "missing.yaml"], "missing.yaml: the rate card cannot be read"),
+    ],
+)
+def test_estimate_refuses_what_makes_no_sense(cost: Cost, words: list[str], message: str) -> None:
+    """One line on standard error and exit code 2."""
+    result = cost("estimate", *words)
+    assert re.search(message, complaint(result))
+
+
+@pytest.mark.parametrize("form", ["list", "lines", "object", "one"])
+def test_bill_reads_attempts_in_every_form(cost: Cost, tmp_path: Path, form: str) -> None:
+    """A JSON list, JSON lines, the JSON form of a bill, or one attempt alone."""
+    again = {**RECORD, "number": 1}
+    text = {
+        "list": json.dumps([RECORD, again]),
+        "lines": f"{json.dumps(RECORD)}\n{json.dumps(again)}\n",
+        "object": json.dumps({"attempts": [RECORD, again]}),
+        "one": json.dumps(RECORD),
+    }[form]
+    (tmp_path / "attempts.json").write_text(text)
+    content = json.loads(cost("bill", str(tmp_path / "attempts.json"), "--json").stdout)
+    count = 1 if form == "one" else 2
+    assert float(content["total_cost_usd"]) == pytest.approx(0.45 * count)
+    assert float(content["lost_cost_usd"]) == pytest.approx(0.225 * count)
+    assert float(content["idle_cost_usd"]) == pytest.approx(0.125 * count)
+
+
+def test_a_bill_can_be_billed_again_from_standard_input(cost: Cost) -> None:
+    """What one command prints as JSON the next one reads."""
+    first = cost("estimate", *EXAMPLE, "--json").stdout
+    second = json.loads(cost("bill", "-", "--json", text=first).stdout)
+    assert second["total_cost_usd"] == "0.026675"
+
+
+def test_bill_shows_lost_and_idle_lines_and_surprises(cost: Cost) -> None:
+    """The table names what was lost, what idled, and what was bought otherwise than asked."""
+    asked = {**RECORD, "asked": "spot"}
+    shown = cost("bill", "-", text=json.dumps([asked])).stdout
+    assert "of which lost work: 0.225000 USD" in shown
+    assert "of which idle: 0.125000 USD" in shown
+    assert "train#0 was asked spot, but ran on-demand" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no json", "- is no JSON"),
+        (json.dumps([RECORD, RECORD]), "attempt train#0 is given twice"),
+        (json.dumps([{**RECORD, "end": "2026-03-04T13:00:00"}]), "-: attempt 0: end is"),
+        (json.dumps([{**RECORD, "colour": 1}]), "attempt has the unknown field 'colour'"),
+        (json.dumps([3]), "attempt is 3; give an object"),
+    ],
+)
+def test_bill_refuses_bad_records(cost: Cost, text: str, message: str) -> None:
+    """The line names the attempt and the field."""
+    assert message in complaint(cost("bill", "-", text=text))
+
+
+def test_bill_names_a_missing_file(cost: Cost) -> None:
+    """A wrong path is one line."""
+    assert "nowhere.json cannot be read" in complaint(cost("bill", "nowhere.json"))
+
+
+def test_rates_shows_what_is_in_force_with_its_sources(cost: Cost) -> None:
+    """Band, multiplier and end of the band at a moment; each price with source and date."""
+    content = json.loads(cost("rates", "--at", "2026-03-06T23:00+00:00", "--json").stdout)
+    assert content["band"] == "off-peak"
+    assert content["multiplier"] == "0.5"
+    assert content["until"] == "2026-03-09T06:00:00+00:00"
+    assert all(price["source"] and price["date"] for price in content["prices"])
+    shown = cost("rates", "--at", NOON).stdout
+    assert "peak x1 until 2026-03-04T22:00:00+00:00" in shown
+    assert "spot x0.3" in shown
+
+
+def test_the_card_comes_from_the_option_or_the_environment(
+    cost: Cost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPPEN_RATES names the card; a broken one is refused with line and field."""
+    card = tmp_path / "rates.yaml"
+    card.write_text(EMBEDDED.read_text().replace("{price: 0.05,", "{price: 0.10,"))
+    words = ("estimate", "--cores", "1", "--hours", "1", "--start", NOON, "--json")
+    by_option = json.loads(cost(*words, "--rates", str(card)).stdout)
+    assert by_option["total_cost_usd"] == "0.100000"
+    monkeypatch.setenv("OPPEN_RATES", str(card))
+    assert json.loads(cost(*words).stdout) == by_option
+    card.write_text(card.read_text().replace("hours: 22:00-06:00", "hours: late"))
+    line = complaint(cost("rates"))
+    assert "rates.yaml:" in line
+    assert "bands[0].when[0].hours is 'late'" in line
+
+
+@pytest.mark.parametrize(
+    "command", [c.name or c.callback.__name__ for c in cost_app.registered_commands]
+)
+def test_every_command_has_an_example_exit_codes_and_json(cost: Cost, command: str) -> None:
+    """Help shows how to call it and what a script reads from it."""
+    shown = " ".join(cost(command, "--help").stdout.split())
+    assert f"oppen cost {command}" in shown
+    assert "Exit codes: 0" in shown
+    assert "--json" in shown
+
+
+def test_an_answer_takes_less_than_half_a_second_and_loads_no_framework() -> None:
+    """The whole command line starts and answers in under 0.5 s of processor time."""
+    program = (
+        "import sys\n"
+        "from operations.cli import app\n"
+        "try:\n"
+        f"    app(['cost', 'estimate', *{list(EXAMPLE)!r}, '--json'])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'mlflow', 'flytekit', 'numpy', 'transformers'} & set(sys.modules)\n"
+        "    print(sorted(heavy), file=sys.stderr)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPPEN_RATES"}
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.stderr == "[]\n"
+        assert json.loads(done.stdout)["total_cost_usd"] == "0.026675"
+    assert min(times) < 0.5
