@@ -2,6 +2,7 @@
 
 import typer
 
+from operations.cost import cost_app
 from operations.executions import cancel, executions, logs, status
 from operations.launch import launch
 
@@ -15,6 +16,8 @@ app = typer.Typer(
 
 for command in (launch, executions, status, logs, cancel):
     app.command()(command)
+
+app.add_typer(cost_app)
 
 
 def main() -> None:
