@@ -253,17 +253,12 @@ def normalised(text: str) -> str:
 
 
 def _unseen(names: Sequence[str], *, seed: int, fraction: float) -> frozenset[str]:
-    """Chooses alerts by the hash of their name, so that a new alert moves no other."""
+    """Chooses alerts by the hash of their name, so that a new alert moves at most one other."""
     if fraction == 0 or len(names) < 4:
         return frozenset()
-    ranked = sorted(names, key=lambda name: _share(name, seed))
-    below = [name for name in ranked if _share(name, seed) < fraction]
-    return frozenset((below or ranked[:1])[: len(names) // 2])
-
-
-def _share(name: str, seed: int) -> float:
-    """Maps a name to a number from 0 to 1."""
-    return int(_sha256(f"{seed}/{name}")[:12], 16) / 16**12
+    count = max(1, round(len(names) * fraction))
+    ranked = sorted(names, key=lambda name: _sha256(f"{seed}/{name}"))
+    return frozenset(ranked[:count])
 
 
 def _alert_examples(

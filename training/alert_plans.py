@@ -1,4 +1,4 @@
-"""What an agent should do about each alert of its runbook: look first, then mend or call a person."""
+"""What an agent should do about an alert: look first, then mend it or call a person."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 Tables only; `commands` reads with them and `command_risk` judges.
 """
 
+# ruff: noqa: SIM905 - tables of words read better as text
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -101,7 +103,7 @@ _KUBE_VALUED = frozenset(
     tail since since-time replicas timeout type patch sort-by from-literal from-file template
     image for subresource as grace-period overrides limit-bytes user server token
     restart port target-port chunk-size raw cascade profile max-log-requests current-replicas
-    label-columns field-manager pod-running-timeout ignore-errors""".split()
+    label-columns window field-manager pod-running-timeout ignore-errors""".split()
 )
 _KUBE_SHORT = MappingProxyType(
     {
@@ -146,10 +148,12 @@ _KUBECTL = Grammar(
         "run": "pod",
     },
     bare=frozenset(
-        """cluster-info version api-resources api-versions cp apply replace diff proxy completion
-        plugin options kustomize""".split()
-        + ["config view", "config get-contexts", "config current-context", "config use-context"]
-        + ["auth can-i", "auth whoami"]
+        [
+            *"cluster-info version api-resources api-versions cp apply replace diff".split(),
+            *"proxy completion plugin options kustomize".split(),
+            *("config view", "config get-contexts", "config current-context"),
+            *("config use-context", "auth can-i", "auth whoami"),
+        ]
     ),
     aliases=_KUBE_ALIASES,
 )
@@ -183,8 +187,10 @@ _HELM = Grammar(
     short={"n": "namespace", "A": "all-namespaces", "o": "output", "f": "values", "a": "all"},
     two_word_verbs=frozenset({"get", "repo", "show", "search", "dependency", "plugin"}),
     implied=dict.fromkeys(
-        ["status", "history", "rollback", "uninstall", "delete", "upgrade", "install", "test"]
-        + ["get values", "get manifest", "get notes", "get all", "get hooks"],
+        [
+            *"status history rollback uninstall delete upgrade install test".split(),
+            *("get values", "get manifest", "get notes", "get all", "get hooks"),
+        ],
         "release",
     ),
     bare=frozenset({"list", "ls", "version", "env", "template", "lint", "package", "pull"}),

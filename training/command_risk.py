@@ -1,5 +1,7 @@
 """How much harm a command can do: reads, changes, destroys, or nobody can say."""
 
+# ruff: noqa: SIM905 - tables of words read better as text
+
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -48,7 +50,7 @@ def _table(**words: str) -> Mapping[str, Risk]:
 _KUBECTL = _table(
     read="get, describe, logs, log, top, explain, events, diff, version, cluster-info, "
     "api-resources, api-versions, config view, config get-contexts, config current-context, "
-    "auth can-i, auth whoami, rollout status, rollout history, wait, port-forward, adm top",
+    "auth can-i, auth whoami, cost, rollout status, rollout history, wait, port-forward, adm top",
     change="rollout restart, rollout undo, rollout pause, rollout resume, scale, label, annotate, "
     "cordon, uncordon, set image, set env, set resources, apply, create, patch, edit, expose, "
     "autoscale, taint, debug, run, certificate approve, adm uncordon, adm cordon",

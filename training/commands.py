@@ -25,8 +25,8 @@ class CommandError(ValueError):
 class ParsedCommand:
     """One simple command with what is known about its words."""
 
-    text: str
-    """Its words as written, without redirections and assignments."""
+    words: tuple[str, ...] = ()
+    """All words behind the program, as written."""
 
     program: str
     """Name of the program, without path and wrappers such as sudo."""
@@ -58,7 +58,8 @@ class ParsedCommand:
     def fields(self) -> dict[str, JSON]:
         """Gives the values that mapping rules refer to; what is empty is left out.
 
-        `flags` lists all flags but the namespace as they would be typed, `flags.NAME` has one.
+        `flags` lists all flags but the namespace as they would be typed and `flags.NAME` has one;
+        `arguments.0` is the first argument, and `words` has everything behind the program.
         """
         named: dict[str, JSON] = {
             "program": self.program,
@@ -71,13 +72,19 @@ class ParsedCommand:
                 f"--{name}" if value == _NO_VALUE else f"--{name}={value}"
                 for name, value in self.flags.items()
             ],
-            "inner": self.inner.text if self.inner else "",
+            "words": [*self.words],
+            "inner": self.inner.text() if self.inner else "",
             "risk": str(self.risk),
         }
         result: dict[str, JSON] = {key: value for key, value in named.items() if value}
+        result |= {f"arguments.{at}": word for at, word in enumerate(self.arguments)}
         for name, value in self.flags.items():
             result[f"flags.{name}"] = True if value == _NO_VALUE else value
         return result
+
+    def text(self) -> str:
+        """Writes the command as one line, quoting words that would fall apart."""
+        return " ".join(_quoted(word) for word in (self.program, *self.words))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,10 +215,10 @@ def _substitution_risk(text: str) -> Risk:
 
 
 def _read(program: str, words: tuple[str, ...], grammar: Grammar) -> ParsedCommand:
-    text = _joined((program, *words))
+    all_words = words
     if not grammar.has_verbs:
         risk = worst(program_risk(program, ""), flag_risk(program, "", {}, " ".join(words)))
-        return ParsedCommand(text=text, program=program, arguments=words, risk=risk)
+        return ParsedCommand(words=words, program=program, arguments=words, risk=risk)
     words, behind = _split_at_dashes(words)
     verb = _verb(words, grammar)
     flags, plain = _flags(words, grammar, verb.split(" ", maxsplit=1)[0])
@@ -224,7 +231,7 @@ def _read(program: str, words: tuple[str, ...], grammar: Grammar) -> ParsedComma
         inner = _inner(behind)
     risk = _risk(program, verb, flags, (*plain, *arguments), inner)
     return ParsedCommand(
-        text=text,
+        words=all_words,
         program=program,
         verb=verb,
         resource=resource,
@@ -276,17 +283,12 @@ def _inner(words: tuple[str, ...]) -> ParsedCommand | None:
 
 
 def _unknown(words: tuple[str, ...]) -> ParsedCommand:
-    return ParsedCommand(
-        text=_joined(words), program=words[0], arguments=words[1:], risk=Risk.UNKNOWN
-    )
+    return ParsedCommand(words=words[1:], program=words[0], arguments=words[1:], risk=Risk.UNKNOWN)
 
 
-def _joined(words: tuple[str, ...]) -> str:
-    """Joins words, quoting those that would fall apart; placeholders stay bare."""
-    return " ".join(
-        word if word and not any(c in word for c in " \t\n'\"|;&") else shlex.quote(word)
-        for word in words
-    )
+def _quoted(word: str) -> str:
+    """Quotes a word with space or operators; placeholders stay bare."""
+    return shlex.quote(word) if not word or set(word) & set(" \t\n'\"|;&") else word
 
 
 def _verb(words: tuple[str, ...], grammar: Grammar) -> str:

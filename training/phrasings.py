@@ -284,6 +284,11 @@ _IRRELEVANT: Mapping[Split, str] = MappingProxyType(
         What will the weather be {tomorrow|on Sunday}?
         How do I {iron a shirt|plant tomatoes|tie a tie}?
         Summarise the history of {Rome|jazz|the bicycle}.
+        What is a {StatefulSet|ConfigMap|kubelet}?
+        Explain how {DNS|TLS|etcd} works.
+        Which {shell|editor|keyboard} do you like best?
+        How much is a litre of {milk|petrol}?
+        When was {Linux|Python} first released?
         Hello, who are you?
         What can you do?
         Thank you very much!
@@ -306,6 +311,13 @@ _IRRELEVANT: Mapping[Split, str] = MappingProxyType(
         How do I {repair a bike tyre|sew on a button}?
         Explain the rules of {cricket|poker}.
         Plan a birthday party for my {son|aunt}.
+        What does a {DaemonSet|Secret|scheduler} do?
+        Give me an overview of {TCP|containers|git}.
+        How many {planets|continents} are there?
+        When does the next {train|bus} leave?
+        What is the difference between {tea and coffee|a pod and a container}?
+        Can you recommend a {laptop|bicycle}?
+        Read me the news about {football|politics}.
         Which phone should I buy?
         What is your name?
         """,

@@ -5,7 +5,7 @@ import re
 REDACTED = "<redacted>"
 
 _PLACEHOLDER = r"(?!['\"]?(?:\$|<|\{\{|%|\*{3}|redacted|changeme\b|x{3}))"
-_SECRET_WORD = (
+_CREDENTIAL_WORD = (
     r"(?:pass(?:word|wd|phrase)?|secret(?:[-_]?(?:access[-_]?)?key)?|token|api[-_]?key"
     r"|access[-_]?key|private[-_]?key|client[-_]?secret)"
 )
@@ -31,11 +31,11 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "a credential option",
-        re.compile(rf"(?i)(?:^|[\s'\"`])--?[\w-]*{_SECRET_WORD}(?:=|\s+)(?!-){_VALUE}"),
+        re.compile(rf"(?i)(?:^|[\s'\"`])--?[\w-]*{_CREDENTIAL_WORD}(?:=|\s+)(?!-){_VALUE}"),
     ),
     (
         "a credential assignment",
-        re.compile(rf"(?i)(?:\b|_)\w*{_SECRET_WORD}=(?!=){_VALUE}"),
+        re.compile(rf"(?i)(?:\b|_)\w*{_CREDENTIAL_WORD}=(?!=){_VALUE}"),
     ),
 )
 

@@ -1,0 +1,452 @@
+"""Scores an agent by the structure of its calls, and decides whether it may be promoted.
+
+Compared is the parsed call, not the text, in the manner of the Berkeley Function-Calling
+Leaderboard: the number of calls, then name, arguments, types, and values against lists of accepted
+ones. What is wrong has a kind, so that a table of failures says what to mend.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import permutations
+from typing import Any
+
+from training.examples import AcceptedCall, Answer, Example, Split
+from training.function_calls import (
+    CALL_START,
+    JSON,
+    FunctionCallError,
+    ToolCall,
+    parse_output,
+    render_calls,
+)
+from training.tools import Toolbox
+
+_MAX_PERMUTED = 5
+
+
+class ErrorKind(StrEnum):
+    """What is wrong with an output, the worst first."""
+
+    UNPARSABLE = "unparsable"
+    WRONG_COUNT = "wrong_count"
+    WRONG_FUNCTION = "wrong_function"
+    MISSING_ARGUMENT = "missing_argument"
+    UNEXPECTED_ARGUMENT = "unexpected_argument"
+    WRONG_TYPE = "wrong_type"
+    WRONG_VALUE = "wrong_value"
+
+
+_CLOSENESS = {kind: at for at, kind in enumerate(ErrorKind)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallError:
+    """Why an output does not count as right."""
+
+    kind: ErrorKind
+    """What is wrong."""
+
+    message: str
+    """Which call or argument, what it should be, what it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The verdict on one output."""
+
+    error: CallError | None
+    """What is wrong, measured against the accepted answer that is closest; None where exact."""
+
+    calls: tuple[ToolCall, ...]
+    """The calls of the output; empty where it cannot be parsed."""
+
+    false_call: bool
+    """Whether it acts, or tries to, where a reply or a person is wanted."""
+
+    escalated: bool
+    """Whether it calls a person."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the output is one of the accepted answers."""
+        return self.error is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetScore:
+    """How an agent did on one test set."""
+
+    total: int
+    """Examples asked."""
+
+    exact: int
+    """Outputs that are one of the accepted answers."""
+
+    errors: Mapping[str, int]
+    """Outputs by kind of error."""
+
+    without_action: int
+    """Examples that want a reply or a person."""
+
+    false_calls: int
+    """Of those, how many outputs acted."""
+
+    escalations_wanted: int
+    """Examples whose only right answer is a person."""
+
+    escalations_made: int
+    """Of those, how many outputs called one."""
+
+    @property
+    def exact_call_accuracy(self) -> float:
+        """Share of exact outputs; NaN for an empty set."""
+        return _share(self.exact, self.total)
+
+    @property
+    def false_call_rate(self) -> float:
+        """Share of false calls among examples that want no action; NaN where there are none."""
+        return _share(self.false_calls, self.without_action)
+
+    @property
+    def escalation_rate(self) -> float:
+        """Share of wanted escalations that were made; NaN where none is wanted."""
+        return _share(self.escalations_made, self.escalations_wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A row of the table of failures."""
+
+    set: str
+    """Name of the test set."""
+
+    id: str
+    """The example."""
+
+    request: str
+    """What was asked."""
+
+    expected: str
+    """The answer that training would show, as text."""
+
+    output: str
+    """What the model wrote."""
+
+    kind: str
+    """Kind of the error."""
+
+    message: str
+    """What is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentEvaluation:
+    """How an agent did on all its test sets."""
+
+    sets: Mapping[str, SetScore]
+    """Scores by test set."""
+
+    failures: tuple[Failure, ...]
+    """Every output that is not exact."""
+
+    latency_p50_seconds: float | None = None
+    """Median time of an answer, or None where it was not measured."""
+
+    latency_p95_seconds: float | None = None
+    """95th percentile of the time of an answer, or None."""
+
+    @property
+    def exact_call_accuracy(self) -> float:
+        """The accuracy that the gate looks at: known alerts in unseen phrasings."""
+        score = self.sets.get(Split.TEST_KNOWN)
+        return score.exact_call_accuracy if score else math.nan
+
+    @property
+    def false_call_rate(self) -> float:
+        """The rate that the gate looks at, over all examples that want a reply or a person.
+
+        The unseen alerts are left out: their runbook's own call counts as right there.
+        """
+        scores = [score for name, score in self.sets.items() if name != Split.TEST_UNSEEN]
+        return _share(
+            sum(score.false_calls for score in scores),
+            sum(score.without_action for score in scores),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Gives flat names and finite values, as a tracking server takes them."""
+        values = {
+            "exact_call_accuracy": self.exact_call_accuracy,
+            "false_call_rate": self.false_call_rate,
+            "latency_p50_seconds": self.latency_p50_seconds,
+            "latency_p95_seconds": self.latency_p95_seconds,
+        }
+        for name, score in self.sets.items():
+            values[f"{name}/exact_call_accuracy"] = score.exact_call_accuracy
+            values[f"{name}/false_call_rate"] = score.false_call_rate
+            values[f"{name}/escalation_rate"] = score.escalation_rate
+            values[f"{name}/examples"] = float(score.total)
+            for kind, count in score.errors.items():
+                values[f"{name}/errors/{kind}"] = float(count)
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and math.isfinite(value)
+        }
+
+
+def score_output(output: str, accepted: Sequence[Answer], toolbox: Toolbox) -> Score:
+    """Compares one output with the accepted answers.
+
+    Args:
+        output: The decoded completion.
+        accepted: Answers that count as right; an empty answer is a reply without a call.
+        toolbox: The agent's tools, for types and for what counts as acting.
+    """
+    wants = _wants(accepted, toolbox)
+    try:
+        calls = parse_output(output).calls
+    except FunctionCallError as error:
+        return Score(
+            error=CallError(kind=ErrorKind.UNPARSABLE, message=str(error)),
+            calls=(),
+            false_call=CALL_START in output and wants != "action",
+            escalated=False,
+        )
+    errors = [_compare(calls, answer, toolbox) for answer in accepted]
+    exact = not errors or None in errors
+    wrong = [error for error in errors if error is not None]
+    closest = max(wrong, key=lambda error: _CLOSENESS[error.kind], default=None)
+    acts = any(call.name != toolbox.escalation.tool for call in calls)
+    return Score(
+        error=None if exact else closest,
+        calls=calls,
+        false_call={"action": False, "person": acts, "reply": bool(calls)}[wants],
+        escalated=any(call.name == toolbox.escalation.tool for call in calls),
+    )
+
+
+def evaluate_agent(
+    examples: Mapping[str, Sequence[Example]],
+    outputs: Mapping[str, Sequence[str]],
+    toolbox: Toolbox,
+    *,
+    latencies_seconds: Sequence[float] = (),
+) -> AgentEvaluation:
+    """Scores all outputs of all test sets.
+
+    Args:
+        examples: Examples by test set.
+        outputs: What the model wrote, by test set, in the order of the examples.
+        toolbox: The agent's tools.
+        latencies_seconds: Time of each answer, of all sets together.
+
+    Raises:
+        ValueError: A set has another number of outputs than of examples.
+    """
+    sets: dict[str, SetScore] = {}
+    failures: list[Failure] = []
+    for name, asked in examples.items():
+        answered = outputs.get(name, ())
+        if len(answered) != len(asked):
+            raise ValueError(
+                f"outputs of {name!r} are {len(answered)}, its examples {len(asked)}; "
+                "give one output for each example"
+            )
+        scores = [
+            score_output(output, example.accepted, toolbox)
+            for example, output in zip(asked, answered, strict=True)
+        ]
+        sets[str(name)] = _set_score(asked, scores, toolbox)
+        failures += _failures(str(name), asked, answered, scores)
+    return AgentEvaluation(
+        sets=sets,
+        failures=tuple(failures),
+        latency_p50_seconds=_percentile(latencies_seconds, 0.50),
+        latency_p95_seconds=_percentile(latencies_seconds, 0.95),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether a model may be promoted, and why."""
+
+    promote: bool
+    """True where every condition holds."""
+
+    reasons: tuple[str, ...] = field(default=())
+    """The conditions that do not hold, or what was compared where all do."""
+
+
+def decide(
+    metrics: Mapping[str, float],
+    *,
+    exact_call_accuracy: float,
+    false_call_rate: float,
+    champion: Mapping[str, float] | None = None,
+) -> Decision:
+    """Holds a model's metrics against thresholds and against the champion.
+
+    Args:
+        metrics: `AgentEvaluation.metrics()` of the new model.
+        exact_call_accuracy: The least accuracy that is accepted.
+        false_call_rate: The highest rate that is accepted.
+        champion: Metrics of the champion on the same test sets, or None where there is none.
+    """
+    limits = [
+        ("exact_call_accuracy", exact_call_accuracy, 1, "the threshold"),
+        ("false_call_rate", false_call_rate, -1, "the threshold"),
+    ]
+    for name, _, sign, _ in list(limits):
+        if champion is not None and name in champion:
+            limits.append((name, champion[name], sign, "the champion's"))
+    against, passed = [], []
+    for name, limit, sign, whose in limits:
+        value = metrics.get(name, math.nan)
+        if math.isnan(value):
+            against.append(f"{name} was not measured; the test set has no example for it")
+        elif (value - limit) * sign < 0:
+            side = "below" if sign > 0 else "above"
+            against.append(f"{name} {value:.4f} is {side} {whose} {limit:.4f}")
+        else:
+            passed.append(f"{name} {value:.4f} holds {whose} {limit:.4f}")
+    unique = tuple(dict.fromkeys(against))
+    return Decision(promote=not unique, reasons=unique or tuple(passed))
+
+
+def _wants(accepted: Sequence[Answer], toolbox: Toolbox) -> str:
+    """Says what the accepted answers want: an action, a person, or only a reply."""
+    names = {call.name for answer in accepted for call in answer}
+    if names - {toolbox.escalation.tool}:
+        return "action"
+    return "person" if names else "reply"
+
+
+def _compare(calls: Sequence[ToolCall], answer: Answer, toolbox: Toolbox) -> CallError | None:
+    """Compares calls with one answer; several calls may come in any order."""
+    if len(calls) != len(answer):
+        message = f"{len(answer)} calls wanted, {len(calls)} made"
+        return CallError(kind=ErrorKind.WRONG_COUNT, message=message)
+    orders = permutations(answer) if len(answer) <= _MAX_PERMUTED else [answer]
+    closest: CallError | None = None
+    for order in orders:
+        errors = [
+            error
+            for call, wanted in zip(calls, order, strict=True)
+            if (error := _compare_call(call, wanted, toolbox))
+        ]
+        if not errors:
+            return None
+        worst = min(errors, key=lambda error: _CLOSENESS[error.kind])
+        if closest is None or _CLOSENESS[worst.kind] > _CLOSENESS[closest.kind]:
+            closest = worst
+    return closest
+
+
+def _compare_call(call: ToolCall, wanted: AcceptedCall, toolbox: Toolbox) -> CallError | None:
+    if call.name != wanted.name:
+        return CallError(
+            kind=ErrorKind.WRONG_FUNCTION, message=f"{call.name} instead of {wanted.name}"
+        )
+    for name in wanted.arguments:
+        if name not in call.arguments:
+            return CallError(kind=ErrorKind.MISSING_ARGUMENT, message=f"{call.name} lacks {name!r}")
+    for name in call.arguments:
+        if name not in wanted.arguments:
+            return CallError(
+                kind=ErrorKind.UNEXPECTED_ARGUMENT, message=f"{call.name} has {name!r} too much"
+            )
+    tool = toolbox.tools.get(call.name)
+    for name, values in wanted.arguments.items():
+        value = call.arguments[name]
+        type_wanted = tool.type_of(name) if tool else ""
+        if type_wanted and not _has_type(value, type_wanted):
+            return CallError(
+                kind=ErrorKind.WRONG_TYPE,
+                message=f"{call.name}.{name} is {value!r}, not of type {type_wanted}",
+            )
+        if values and not any(_equal(value, accepted) for accepted in values):
+            return CallError(
+                kind=ErrorKind.WRONG_VALUE,
+                message=f"{call.name}.{name} is {value!r} instead of {values[0]!r}",
+            )
+    return None
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list, tuple),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def _has_type(value: JSON, name: str) -> bool:
+    """Whether a value has a JSON type; true and false are no numbers."""
+    if isinstance(value, bool):
+        return name == "boolean"
+    return isinstance(value, _TYPES.get(name, (object,)))
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Compares JSON values: 1 equals 1.0 but not true, and tuples equal lists."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    return bool(left == right)
+
+
+def _set_score(asked: Sequence[Example], scores: Sequence[Score], toolbox: Toolbox) -> SetScore:
+    wants = [_wants(example.accepted, toolbox) for example in asked]
+    return SetScore(
+        total=len(asked),
+        exact=sum(score.exact for score in scores),
+        errors=dict(
+            sorted(Counter(str(score.error.kind) for score in scores if score.error).items())
+        ),
+        without_action=sum(want != "action" for want in wants),
+        false_calls=sum(score.false_call for score in scores),
+        escalations_wanted=wants.count("person"),
+        escalations_made=sum(
+            want == "person" and score.escalated for want, score in zip(wants, scores, strict=True)
+        ),
+    )
+
+
+def _failures(
+    name: str, asked: Sequence[Example], outputs: Sequence[str], scores: Iterable[Score]
+) -> list[Failure]:
+    return [
+        Failure(
+            set=name,
+            id=example.id,
+            request=example.request,
+            expected=render_calls(example.calls) or example.reply,
+            output=output,
+            kind=str(score.error.kind),
+            message=score.error.message,
+        )
+        for example, output, score in zip(asked, outputs, scores, strict=True)
+        if score.error
+    ]
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _percentile(values: Sequence[float], share: float) -> float | None:
+    """Gives the smallest value that at least `share` of all values do not exceed."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
