@@ -5,6 +5,7 @@ import typer
 from operations.cost import cost_app
 from operations.executions import cancel, executions, logs, status
 from operations.launch import launch
+from operations.register import register
 
 app = typer.Typer(
     name="oppen",
@@ -14,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (launch, executions, status, logs, cancel):
+for command in (launch, executions, status, logs, cancel, register):
     app.command()(command)
 
 app.add_typer(cost_app)

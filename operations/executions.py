@@ -113,6 +113,9 @@ def status(
 def logs(
     name: NameArgument,
     node: Annotated[str | None, typer.Option(help="Only this node.")] = None,
+    namespace: Annotated[
+        str, typer.Option(help="Kubernetes namespace of the pods, for the kubectl command.")
+    ] = "ml-training",
     config: ConfigOption = None,
     project: ProjectOption = None,
     domain: DomainOption = None,
@@ -143,7 +146,7 @@ def logs(
             typer.echo(f"  {label}: {address}")
         for line in item.error.strip().splitlines():
             typer.echo(f"  {line}")
-    typer.echo(kubectl_logs(flyte.project, flyte.domain, name, node))
+    typer.echo(kubectl_logs(namespace, name, node))
 
 
 def cancel(
@@ -174,14 +177,14 @@ def cancel(
     typer.echo(json.dumps({"execution": name, "cancelled": not ended}) if as_json else said)
 
 
-def kubectl_logs(project: str, domain: str, name: str, node: str | None) -> str:
+def kubectl_logs(namespace: str, name: str, node: str | None) -> str:
     """The kubectl command for the pods of an execution, by Flyte's own labels.
 
-    >>> kubectl_logs("oppen", "development", "f1", "n2")
-    'kubectl logs -n oppen-development -l execution-id=f1,node-id=n2 --all-containers --prefix'
+    >>> kubectl_logs("ml-training", "f1", "n2")
+    'kubectl logs -n ml-training -l execution-id=f1,node-id=n2 --all-containers --prefix'
     """
     labels = f"execution-id={name}" + (f",node-id={node}" if node else "")
-    return f"kubectl logs -n {project}-{domain} -l {labels} --all-containers --prefix"
+    return f"kubectl logs -n {namespace} -l {labels} --all-containers --prefix"
 
 
 def _newest(

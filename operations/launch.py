@@ -90,7 +90,7 @@ def launch(
         str | None, typer.Option("--name", help="Name it; launching a name twice starts one run.")
     ] = None,
     queue: Annotated[
-        str | None, typer.Option(help="Kueue's local queue.", show_default="training")
+        str | None, typer.Option(help="Kueue's local queue.", show_default="that of the priority")
     ] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag of the execution.")] = None,
     envs: Annotated[
@@ -117,7 +117,6 @@ def launch(
     Example: `oppen launch mnist_pipeline -i config.epochs=3 --purchase spot --budget-usd 2 --wait`
     """
     from operations.launching import (
-        DEFAULT_QUEUE,
         Terms,
         build,
         create,
@@ -148,7 +147,7 @@ def launch(
             values=values,
             terms=terms,
             name=execution_name,
-            queue=queue or DEFAULT_QUEUE,
+            queue=queue,
             tags=tuple(tags or ()),
             envs=pairs(envs or [], option="--env"),
             upload=lambda path: _upload(flyte, path, dry_run=dry_run),

@@ -22,7 +22,8 @@ PURCHASES = ("on-demand", "spot")
 
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-DEFAULT_QUEUE = "training"
+QUEUES = {"urgent": "general", "normal": "general", "background": "background"}
+"""Kueue's local queue for each priority, as the chart makes them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -136,7 +137,7 @@ def build(
     values: Mapping[str, Any],
     terms: Terms,
     name: str | None,
-    queue: str,
+    queue: str | None,
     tags: tuple[str, ...],
     envs: Mapping[str, str],
     upload: Upload,
@@ -148,7 +149,7 @@ def build(
         values: inputs by name, as text or as a YAML file holds them.
         terms: budget, deadline, priority and purchase.
         name: name of the execution, or None for a fresh one.
-        queue: Kueue's local queue.
+        queue: Kueue's local queue, or None for that of the priority.
         tags: words by which the console finds the execution.
         envs: environment variables of the tasks.
         upload: copies a local input file to Flyte's store.
@@ -175,7 +176,7 @@ def build(
     purchase = _term(plan, inputs, "purchase", terms.purchase, PURCHASES)
     labels = dict(plan.labels)
     if priority is not None:
-        labels |= {PRIORITY_LABEL: priority, QUEUE_LABEL: queue}
+        labels |= {PRIORITY_LABEL: priority, QUEUE_LABEL: queue or QUEUES[priority]}
     return Request(
         plan=plan,
         name=name or new_name(),

@@ -113,19 +113,12 @@ def run_locally(root: Path, target: Startable, inputs: Mapping[str, Any]) -> int
     with tempfile.TemporaryDirectory(prefix="oppen-launch-") as folder:
         file = Path(folder) / "inputs.json"
         file.write_text(json.dumps(inputs, default=str), encoding="utf-8")
-        return subprocess.run(command(root, target, file), cwd=root, check=False).returncode
+        module = str(target.file.relative_to(root))
+        command = pyflyte("run", module, target.name, "--inputs-file", str(file))
+        return subprocess.run(command, cwd=root, check=False).returncode
 
 
-def command(root: Path, target: Startable, inputs_file: Path) -> list[str]:
-    """The `pyflyte run` command line, with the interpreter that runs this."""
-    pyflyte = "flytekit.clis.sdk_in_container.pyflyte"
-    return [
-        sys.executable,
-        "-c",
-        f"from {pyflyte} import main; main()",
-        "run",
-        str(target.file.relative_to(root)),
-        target.name,
-        "--inputs-file",
-        str(inputs_file),
-    ]
+def pyflyte(*arguments: str) -> list[str]:
+    """A pyflyte command line for the interpreter that runs this."""
+    module = "flytekit.clis.sdk_in_container.pyflyte"
+    return [sys.executable, "-c", f"from {module} import main; main()", *arguments]

@@ -48,6 +48,12 @@ class Flyte:
 
         return super(SynchronousFlyteClient, self.remote.client)
 
+    def list_named_entities(self, request: Any) -> Any:
+        """Lists names with their states, a call that flytekit's client does not have."""
+        from flyteidl.service.admin_pb2_grpc import AdminServiceStub
+
+        return AdminServiceStub(self.remote.client._channel).ListNamedEntities(request)  # noqa: SLF001 - its login
+
     @property
     def endpoint(self) -> str:
         """Host and port of the control plane."""

@@ -146,7 +146,7 @@ class AdminServer:
 
     def __enter__(self) -> Self:
         self._grpc.start()
-        self._thread = threading.Thread(target=self._web.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._web.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
 

@@ -132,7 +132,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     def GetDomains(self, request: Any, context: Any) -> Any:
         return project_pb2.GetDomainsResponse(
-            domains=[project_pb2.GetDomainResponse(id=n, name=n) for n in self.domains]
+            domains=[project_pb2.Domain(id=n, name=n) for n in self.domains]
         )
 
     def GetVersion(self, request: Any, context: Any) -> Any:
