@@ -1,0 +1,81 @@
+"""Causal language models: loading one, its loss on packed text, its perplexity."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.batches import IGNORED, TokenBatch
+from training.finetune import TokenLoss
+from training.hub import hub_errors, is_away
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_language_model(name: str | Path, *, token: str | None = None) -> "PreTrainedModel":
+    """Loads a causal language model from the hub or from a folder, in fp32 on the CPU.
+
+    Args:
+        name: Hub name ("distilgpt2") or folder.
+        token: Hub token for a gated model.
+
+    Raises:
+        HubError: It is gated, unknown, damaged, or the hub is out of reach.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with hub_errors(str(name), "model"):
+        local = is_away(name)
+        return AutoModelForCausalLM.from_pretrained(
+            name,
+            token=token,
+            dtype=torch.float32,
+            local_files_only=local,
+            # It looks for an adapter first, and would ask an absent hub for that.
+            adapter_kwargs={"local_files_only": local, "token": token},
+        )
+
+
+def context_length(model_config: Any) -> int:
+    """Returns the longest sequence a model takes, in tokens."""
+    return int(model_config.max_position_embeddings)
+
+
+def check_length(num_tokens: int, model_config: Any, *, name: str) -> None:
+    """Checks that sequences of `num_tokens` fit the model.
+
+    Raises:
+        ValueError: They are longer than its context; `name` says which setting to lower.
+    """
+    longest = context_length(model_config)
+    if num_tokens > longest:
+        raise ValueError(
+            f"{name} is {num_tokens} tokens, and the model's context ends at {longest}; lower it"
+        )
+
+
+def packed_loss(model: nn.Module, batch: TokenBatch) -> TokenLoss:
+    """Returns the summed loss of packed rows, where attention stays inside each document.
+
+    Transformers derives the block mask from positions that restart; it does so only without a
+    cache and without a padding mask.
+    """
+    output = model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False)
+    return token_loss(output.logits, batch.labels, count_correct=not model.training)
+
+
+def token_loss(logits: Tensor, labels: Tensor, *, count_correct: bool) -> TokenLoss:
+    """Returns the summed negative log-likelihood of `labels`, in fp32.
+
+    Args:
+        logits: (..., V).
+        labels: (...), already shifted; IGNORED ones are skipped.
+        count_correct: Also counts the targets that are the most likely token.
+    """
+    flat, wanted = logits.flatten(0, -2), labels.flatten()
+    total = F.cross_entropy(flat.float(), wanted, ignore_index=IGNORED, reduction="sum")
+    correct = (flat.argmax(-1) == wanted).sum() if count_correct else None
+    return TokenLoss(total, correct)
