@@ -1,15 +1,26 @@
-"""The options that the `oppen cost` commands share, and how their texts become values."""
+"""What the `oppen cost` commands share: their options, their errors and their JSON."""
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from accounting.budget import BudgetExceeded, DeadlineExceeded
 from accounting.quantities import exact, instant
 from accounting.rates import RateCard
 from accounting.usage import Resources
+from operations.exits import Exit, one_line_errors
+
+EXITS = (
+    "Exit codes: 0 answered, 2 wrong option or input, 3 a server did not answer, "
+    "4 does not fit budget or deadline."
+)
 
 Cores = Annotated[float, typer.Option("--cores", help="CPU cores of one process.")]
 Memory = Annotated[float, typer.Option("--memory-gib", help="Memory of one process in GiB.")]
@@ -94,3 +105,34 @@ def duration_seconds(seconds: float | None, hours: float | None) -> Decimal:
     if hours is not None and seconds is None:
         return exact(hours, field="--hours") * 3600
     raise ValueError("give the duration once: either --seconds 213.4 or --hours 2.5")
+
+
+@contextmanager
+def errors(*unfit: type[ValueError]) -> Iterator[None]:
+    """Ends a command with one line and a documented code: 4 for what does not fit, 2 for input."""
+    refusals: tuple[type[ValueError], ...] = (BudgetExceeded, DeadlineExceeded, *unfit)
+    with one_line_errors():
+        try:
+            yield
+        except refusals as error:
+            typer.echo(f"oppen: {error}", err=True)
+            raise typer.Exit(Exit.BUDGET) from error
+
+
+def print_json(content: Any) -> None:
+    """Prints a JSON document for scripts."""
+    typer.echo(json.dumps(content, indent=2))
+
+
+def read_text(source: str) -> str:
+    """Reads a file, or standard input where the name is `-`.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    try:
+        return sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{source} cannot be read ({error.__class__.__name__}); name a readable file, or -"
+        ) from error

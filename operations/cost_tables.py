@@ -1,13 +1,18 @@
-"""How bills and rate cards look on a terminal."""
+"""How answers about cost look on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accounting.bill import RESOURCES, Bill
 from accounting.rates import RateCard
+
+if TYPE_CHECKING:
+    from accounting.advice import Advice
+    from accounting.forecast import Forecast
+    from accounting.plan import Plan
 
 UNITS = {"cpu": "core-hours", "gpu": "GPU-hours", "memory": "GiB-hours", "storage": "GiB-hours"}
 
@@ -121,3 +126,88 @@ def _joined(parts: Mapping[Any, Decimal]) -> str:
 def _print_split(console: Any, name: str, amount: Decimal) -> None:
     if amount:
         console.print(f"{name}: {amount} USD", highlight=False)
+
+
+def print_forecast(found: "Forecast", *, fits: bool | None) -> None:
+    """Prints a forecast: seconds, end and cost, with their intervals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    time = found.time
+    table = Table(
+        title=f"Forecast of {time.remaining_steps} steps ({time.level:.0%} interval)",
+        title_justify="left",
+    )
+    for column in ("", "low", "expected", "high"):
+        table.add_column(column, justify="right")
+    seconds = (time.low_seconds, time.expected_seconds, time.high_seconds)
+    table.add_row("seconds", *(f"{value:,.1f}" for value in seconds))
+    ends = (found.low_end, found.expected_end, found.high_end)
+    table.add_row("end, UTC", *(f"{end:%Y-%m-%d %H:%M}" for end in ends))
+    table.add_row("USD", str(found.low_usd), str(found.expected_usd), str(found.high_usd))
+    console = Console()
+    console.print(table)
+    if found.spent_usd:
+        console.print(f"spent before: {found.spent_usd} USD", highlight=False)
+    if fits is not None:
+        console.print("fits" if fits else "does not fit", style="bold")
+    _print_notes(console, time.assumptions)
+
+
+def print_advice(found: "Advice") -> None:
+    """Prints recommendations, the largest saving first, and what the best of them save together."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"The run cost {found.cost_usd} USD", title_justify="left")
+    for column in ("strategy", "saving", "USD", "confidence", "what to do, if what holds"):
+        table.add_column(column, justify="right" if column in {"saving", "USD"} else "left")
+    for one in found.recommendations:
+        saving = "" if one.saving is None else f"{one.saving:.1%}"
+        usd = found.saving_usd(one.strategy)
+        what = f"{one.action}; {one.assumption}" if one.assumption else one.action
+        table.add_row(
+            one.strategy, saving, "" if usd is None else str(usd), one.confidence or "", what
+        )
+    console = Console()
+    console.print(table)
+    if found.combined:
+        console.print(
+            f"together ({', '.join(found.combined)}): {found.combined_saving:.1%}, "
+            f"{found.combined_saving_usd} USD",
+            highlight=False,
+        )
+
+
+def print_plan(found: "Plan") -> None:
+    """Prints the choices of a plan, and its front of end against cost."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for title, rows in (
+        ("Cheapest starts", list(found.choices.items())),
+        ("Nothing ends earlier for less", [("", option) for option in found.front]),
+    ):
+        table = Table(title=title, title_justify="left")
+        for column in ("", "start, UTC", "end, UTC", "USD", "bought", "workers", "lost s"):
+            table.add_column(column, justify="right" if column in {"USD", "workers"} else "left")
+        for name, option in rows:
+            table.add_row(
+                name,
+                f"{option.start:%a %m-%d %H:%M}",
+                f"{option.end:%a %m-%d %H:%M}",
+                str(option.cost_usd),
+                option.purchase,
+                str(option.workers),
+                f"{option.lost_seconds:.0f}",
+            )
+        console.print(table)
+    for name, reason in found.absent.items():
+        console.print(f"{name}: {reason}", highlight=False)
+    _print_notes(console, found.assumptions)
+
+
+def _print_notes(console: Any, notes: Iterable[str]) -> None:
+    for note in notes:
+        console.print(f"- {note}", style="dim", highlight=False)

@@ -165,6 +165,135 @@ def test_bill_names_a_missing_file(cost: Cost) -> None:
     assert "nowhere.json cannot be read" in complaint(cost("bill", "nowhere.json"))
 
 
+STEPS = [9.0, 4.0] + [1 + (step * 7919 % 23 - 11) / 50 for step in range(60)]
+MACHINE = ("--cores", "4", "--gpus", "1", "--start", NOON)
+
+
+@pytest.mark.parametrize("form", ["lines", "list"])
+def test_forecast_reads_step_times_and_prices_what_is_left(cost: Cost, form: str) -> None:
+    """Time and cost come with intervals around them, warm-up is left out."""
+    text = "\n".join(map(str, STEPS)) if form == "lines" else json.dumps(STEPS)
+    words = ("forecast", "-", "--remaining-steps", "3600", *MACHINE)
+    content = json.loads(cost(*words, "--json", text=text).stdout)
+    usd = {name: float(amount) for name, amount in content["usd"].items()}
+    assert usd["low"] < usd["expected"] < usd["high"]
+    assert usd["expected"] == pytest.approx(0.45, rel=0.15)
+    assert content["dropped_steps"] == 2
+    assert content["fits"] is None
+    assert "95% interval" in cost(*words, text=text).stdout
+
+
+def test_forecast_tells_a_script_that_a_run_cannot_fit(cost: Cost) -> None:
+    """0 where it surely fits or is open, 4 where even the lower end does not; both answer."""
+    text = json.dumps(STEPS)
+    words = ("forecast", "-", "--remaining-steps", "3600", *MACHINE, "--json", "--budget-usd")
+    assert json.loads(cost(*words, "9", text=text).stdout)["fits"] is True
+    assert json.loads(cost(*words, "0.45", text=text).stdout)["fits"] is None
+    short = cost(*words, "0.1", text=text)
+    assert short.exit_code == 4
+    assert json.loads(short.stdout)["fits"] is False
+
+
+def test_forecast_can_rest_on_a_stated_time(cost: Cost) -> None:
+    """Without any measurement the answer says that it has none."""
+    words = ("forecast", "--remaining-steps", "100", "--step-seconds", "2", *MACHINE, "--json")
+    content = json.loads(cost(*words).stdout)
+    assert content["seconds"]["expected"] == 200
+    assert "stated, not measured" in content["assumptions"][0]
+
+
+def test_recommend_computes_savings_from_the_runs_own_data(cost: Cost, tmp_path: Path) -> None:
+    """Each field of the file opens a way; what is missing is named."""
+    run = {
+        "attempts": [RECORD],
+        "steps": 1000,
+        "step_seconds": 3.0,
+        "batch_size": 64,
+        "batch_points": [
+            {"batch_size": 64, "step_seconds": 3.0},
+            {"batch_size": 256, "step_seconds": 6.0},
+        ],
+        "metric": {"name": "val_loss", "values": [[n * 100, 1 / min(n, 4)] for n in range(1, 11)]},
+        "scaling": {"compute_seconds": 3.0, "payload_bytes": 1e6, "network": "1gbe"},
+        "preemption": {"per_hour": 0.1, "checkpoint_seconds": 600, "restart_seconds": 60},
+        "wait_hours": 24,
+    }
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run))
+    content = json.loads(cost("recommend", str(path), "--json").stdout)
+    savings = {one["strategy"]: one["saving"] for one in content["recommendations"]}
+    assert savings["cheaper window"] == pytest.approx(0.5)
+    assert 0.6 < savings["spot"] < 0.7
+    assert savings["early stopping"] == pytest.approx(1000 * 3 / 3600 * 0.3, abs=0.01)
+    assert savings["larger batch"] > 0.3
+    assert savings["mixed precision"] is None
+    assert 0 < content["combined_saving"] < 1
+    shown = cost("recommend", str(path)).stdout
+    assert "together (" in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "has no list of attempts"),
+        ({"attempts": []}, "attempts is empty"),
+        ({"attempts": [RECORD], "colour": 1}, "has the unknown field 'colour'"),
+        ({"attempts": [RECORD], "metric": {"name": "loss"}}, "metric cannot be read"),
+        ({"attempts": [RECORD], "preemption": {"rate": 1}}, "preemption cannot be read"),
+        (
+            {"attempts": [RECORD], "scaling": {"network": "wifi"}},
+            "network is 'wifi'; use one of 1gbe",
+        ),
+    ],
+)
+def test_recommend_refuses_bad_files(cost: Cost, content: dict[str, object], message: str) -> None:
+    """One line names the field."""
+    assert message in complaint(cost("recommend", "-", text=json.dumps(content)))
+
+
+def test_plan_finds_the_cheapest_start(cost: Cost) -> None:
+    """From Wednesday noon eight hours are cheapest at night, with spot cheapest of all."""
+    words = ("plan", "--steps", "9600", "--step-seconds", "3", *MACHINE)
+    content = json.loads(cost(*words, "--json").stdout)
+    assert content["choices"]["now"]["cost_usd"] == "3.600000"
+    assert content["choices"]["tonight"]["start"] == "2026-03-04T22:00:00+00:00"
+    assert content["choices"]["tonight"]["cost_usd"] == "1.800000"
+    spot = json.loads(cost(*words, "--preemptions-per-hour", "0.05", "--json").stdout)
+    assert spot["choices"]["cheapest"]["purchase"] == "spot"
+    assert float(spot["choices"]["cheapest"]["cost_usd"]) < 0.6
+    shown = cost(*words).stdout
+    assert "Cheapest starts" in shown
+    assert "tonight" in shown
+
+
+def test_plan_says_when_more_workers_are_slower(cost: Cost) -> None:
+    """All gradients of a language model over 1 GbE cost more time than a second node saves."""
+    words = ("plan", "--steps", "100", "--step-seconds", "1", *MACHINE, "--workers", "1")
+    content = json.loads(
+        cost(*words, "--workers", "2", "--parameters", "82000000", "--json").stdout
+    )
+    assert any("2 workers are 3.1x slower than one" in note for note in content["assumptions"])
+    assert content["choices"]["now"]["workers"] == 1
+    missing = cost(*words, "--workers", "2")
+    assert "--parameters is missing" in complaint(missing)
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        (["--budget-usd", "0.1"], "budget_usd is 0.1, below the cheapest option", 4),
+        (["--deadline", "2026-03-04T13:00+00:00"], "before the earliest expected end", 4),
+        (["--workers", "0"], "workers is 0", 2),
+        (["--days", "-1"], "--days is -1", 2),
+        (["--workers", "2", "--parameters", "1", "--network", "wifi"], "--network is 'wifi'", 2),
+    ],
+)
+def test_plan_refuses_what_cannot_be(cost: Cost, words: list[str], message: str, code: int) -> None:
+    """4 where nothing fits, 2 where the question makes no sense."""
+    base = ("plan", "--steps", "9600", "--step-seconds", "3", *MACHINE)
+    assert message in complaint(cost(*base, *words), code=code)
+
+
 def test_rates_shows_what_is_in_force_with_its_sources(cost: Cost) -> None:
     """Band, multiplier and end of the band at a moment; each price with source and date."""
     content = json.loads(cost("rates", "--at", "2026-03-06T23:00+00:00", "--json").stdout)
