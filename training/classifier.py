@@ -9,7 +9,7 @@ from the step. So a checkpoint needs no generator states, and a resumed run repe
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from training.checkpoint import CheckpointConfig, Checkpoints, restore
+from training.classifier_config import ClassifierConfig
 from training.cnn import MODEL_FILE, CNNConfig, ImageCNN, save_cnn
 from training.device import DEVICES, PRECISIONS, Placement, choose_placement
 from training.distributed import Ranks, agree, from_main, text_from_main
@@ -25,13 +26,10 @@ from training.image_data import ImageData
 from training.reporter import Guard, Progress, Reporter, Silence, Unlimited
 from training.resident_images import ResidentImages
 from training.run_state import RunState
-from training.schedule import SCHEDULES, Schedule, learning_rate_factor
+from training.schedule import learning_rate_factor
 from training.sharding import derived_seed, epoch_batches, steps_per_epoch
 from training.step_clock import StepClock
 from training.training_result import EpochRecord, TrainingResult
-
-IMAGES_BY_DEFAULT = 180_000
-"""What `epochs` amounts to where it is left open: 3 epochs of 60,000 pictures."""
 
 INITIAL_WEIGHTS, STEP = 0, 2
 """What a derived seed is for; the order of an epoch has 1."""
@@ -39,77 +37,6 @@ INITIAL_WEIGHTS, STEP = 0, 2
 
 class DivergedError(ArithmeticError):
     """The loss is no longer a number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierConfig:
-    """How an image classifier is trained; the defaults were tuned on held-out training pictures."""
-
-    epochs: int | None = None
-    """Passes over the training pictures; None takes as many as make `IMAGES_BY_DEFAULT`."""
-
-    batch_size: int = 128
-    """Pictures per optimiser step over all ranks: more ranks leave the learning rate as it is."""
-
-    learning_rate: float = 2e-3
-    """The peak of the schedule."""
-
-    weight_decay: float = 0.01
-    """AdamW's, on all weights."""
-
-    schedule: Schedule = "one-cycle"
-    """How the learning rate goes on after the warm-up: see `learning_rate_factor`."""
-
-    warmup_fraction: float = 0.2
-    """The part of all steps over which the learning rate rises to its peak."""
-
-    label_smoothing: float = 0.05
-    """The part of each label that is spread over all classes."""
-
-    shift_pixels: int = 2
-    """The largest random shift of a training picture in each direction; 0 for none."""
-
-    clip_norm: float = 1.0
-    """The largest norm of the gradient over all weights."""
-
-    seed: int = 0
-    """What every random number of the run follows from."""
-
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "mps"."""
-
-    precision: str = "auto"
-    """"auto", "fp32" or "bf16"."""
-
-    evaluate_epochs: bool = True
-    """Whether the held-out pictures are scored after every epoch, or only after the last."""
-
-    def __post_init__(self) -> None:
-        checks: list[tuple[str, bool, str]] = [
-            ("epochs", self.epochs is None or self.epochs >= 1, "1 or more, or leave it open"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
-            ("learning_rate", 0 < self.learning_rate < math.inf, "a positive number"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("schedule", self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
-            ("warmup_fraction", 0 <= self.warmup_fraction < 1, "0 or more and less than 1"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
-            ("shift_pixels", 0 <= self.shift_pixels <= 8, "0 to 8"),
-            ("clip_norm", self.clip_norm > 0, "a positive number"),
-            ("seed", 0 <= self.seed < 2**63, "0 or more, below 2**63"),
-            ("device", self.device in DEVICES, " or ".join(DEVICES)),
-            ("precision", self.precision in PRECISIONS, " or ".join(PRECISIONS)),
-        ]
-        for name, is_valid, wanted in checks:
-            if not is_valid:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give {wanted}")
-
-    def epochs_for(self, train_count: int) -> int:
-        """Returns `epochs`, or what it amounts to for that many training pictures if left open.
-
-        >>> ClassifierConfig().epochs_for(60_000), ClassifierConfig().epochs_for(4_000)
-        (3, 45)
-        """
-        return self.epochs or max(1, round(IMAGES_BY_DEFAULT / train_count))
 
 
 def train_classifier(
