@@ -4,6 +4,7 @@ import typer
 
 from operations.cost import cost_app
 from operations.executions import cancel, executions, logs, status
+from operations.exits import EXIT_TABLE
 from operations.launch import launch
 from operations.register import register
 
@@ -16,7 +17,7 @@ app = typer.Typer(
 )
 
 for command in (launch, executions, status, logs, cancel, register):
-    app.command()(command)
+    app.command(epilog=EXIT_TABLE)(command)
 
 app.add_typer(cost_app)
 

@@ -31,7 +31,7 @@ class Exit(IntEnum):
 
 
 EXIT_TABLE = (
-    "Exit codes: 0 done, 1 the execution failed, 2 wrong name, input or option, "
+    "Exit codes: 0 done, 1 the execution or compilation failed, 2 wrong name, input or option, "
     "3 endpoint, project, domain or login, 4 budget or deadline would break, "
     "5 still running after `--timeout`."
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from operations.exits import EXIT_TABLE, Exit, RemoteError, one_line_errors
+from operations.exits import Exit, RemoteError, one_line_errors
 
 if TYPE_CHECKING:
     from operations.launching import Request, Terms
@@ -164,9 +164,6 @@ def launch(
             limit = None if timeout is None else duration(timeout).total_seconds()
             pace = _Wait(poll_seconds=poll, timeout_seconds=limit)
             raise typer.Exit(_wait(flyte, request, pace, as_json=as_json))
-
-
-launch.__doc__ = f"{launch.__doc__}\n\n    {EXIT_TABLE}"
 
 
 def _money(text: str | None) -> Decimal | None:

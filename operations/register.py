@@ -43,8 +43,7 @@ def register(
 ) -> None:
     """Register all tasks, workflows and launch plans of the project around this folder.
 
-    Nothing is activated unless it is asked for. Exit code 1: the code does not compile or a check
-    failed; 3: endpoint, project, domain or login.
+    Nothing is activated unless it is asked for. The code must be a clean commit: it is the version.
 
     Example: `oppen register --registry ghcr.io/acme --domain production --activate`
     """
