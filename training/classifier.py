@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training.checkpoint import CheckpointConfig, Checkpoints, restore
 from training.classifier_config import ClassifierConfig
 from training.cnn import MODEL_FILE, CNNConfig, ImageCNN, save_cnn
-from training.device import DEVICES, PRECISIONS, Placement, choose_placement
+from training.device import Placement, choose_placement
 from training.distributed import Ranks, agree, from_main, text_from_main
 from training.image_data import ImageData
 from training.reporter import Guard, Progress, Reporter, Silence, Unlimited

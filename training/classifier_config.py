@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from training.choices import DEVICES, PRECISIONS
 from training.schedule import SCHEDULES, Schedule
 
 IMAGES_BY_DEFAULT = 180_000

@@ -7,8 +7,7 @@ from typing import Literal
 
 import torch
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
+from training.choices import DEVICES, PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
