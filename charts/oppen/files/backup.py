@@ -106,7 +106,7 @@ def prune(s3: Minio, *, bucket: str, prefix: str, keep: int) -> list[str]:
 
 
 def restore(s3: Minio, *, bucket: str, name: str, target: Path) -> None:
-    """Fetches a copy, checks the SHA-256 in its name, and unpacks it to a file that is not there."""
+    """Fetches a copy, checks the SHA-256 in its name, and unpacks it to a new file."""
     if target.exists():
         raise SystemExit(f"{target} exists: move it away first, a restore replaces nothing")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -123,7 +123,9 @@ def restore(s3: Minio, *, bucket: str, name: str, target: Path) -> None:
 def main(arguments: list[str]) -> int:
     """Backs up, or restores with --restore."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", help="sqlite:///PATH, or a dump to upload, or the file to restore to")
+    parser.add_argument(
+        "source", help="sqlite:///PATH, a dump to upload, or the file to restore to"
+    )
     parser.add_argument("--bucket", default=os.environ.get("OPPEN_S3_BUCKET", "oppen"))
     parser.add_argument("--prefix", default="backups/mlflow")
     parser.add_argument("--keep", type=int, default=14)

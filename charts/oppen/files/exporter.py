@@ -57,11 +57,7 @@ class Sample:
 
 
 def escape(value: str) -> str:
-    """Escapes a label's value.
-
-    >>> escape('a "b"')
-    'a \\\\"b\\\\"'
-    """
+    """Escapes a label's value as the exposition format asks."""
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
@@ -104,8 +100,11 @@ def summarise(runs: Iterable[Run], *, now: float, windows: dict[str, float]) -> 
                     ),
                 )
         for experiment, total in sorted(costs.items()):
-            labels = (("experiment", experiment), ("window", window))
-            yield Sample(name="oppen_cost", value=total, labels=labels)
+            yield Sample(
+                name="oppen_cost",
+                value=total,
+                labels=(("experiment", experiment), ("window", window)),
+            )
 
 
 def read_runs(client: Any, *, since: float) -> Iterator[Run]:
@@ -142,7 +141,11 @@ def read_champions(client: Any, *, wanted: list[str]) -> Iterator[Sample]:
         metrics = client.get_run(version.run_id).data.metrics
         for name in wanted:
             if name in metrics:
-                labels = (("metric", name), ("model", model.name), ("version", str(version.version)))
+                labels = (
+                    ("metric", name),
+                    ("model", model.name),
+                    ("version", str(version.version)),
+                )
                 yield Sample(name="oppen_model_quality", value=metrics[name], labels=labels)
 
 
@@ -170,7 +173,7 @@ class Exporter:
         self._up = False
 
     def read(self, now: float) -> None:
-        """Reads MLflow once; a failure keeps the last samples and is shown as `oppen_mlflow_up 0`."""
+        """Reads MLflow once; a failure keeps the last samples and shows `oppen_mlflow_up 0`."""
         seconds = {name: days * DAY_SECONDS for name, days in self._windows.items()}
         try:
             runs = list(read_runs(self._client, since=now - max(seconds.values())))
@@ -187,9 +190,7 @@ class Exporter:
         """The page that Prometheus scrapes."""
         state = [
             Sample(name="oppen_mlflow_up", value=float(self._up)),
-            Sample(
-                name="oppen_exporter_last_success_timestamp_seconds", value=self._last_success
-            ),
+            Sample(name="oppen_exporter_last_success_timestamp_seconds", value=self._last_success),
         ]
         return render([*self._samples, *state])
 
@@ -198,13 +199,13 @@ def serve(exporter: Exporter, port: int) -> ThreadingHTTPServer:
     """A server of /metrics and /healthz; the caller runs it."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is the protocol's
-            pages = {"/metrics": exporter.text, "/healthz": lambda: "ok\n"}
+        def do_GET(self) -> None:
+            pages = {"/metrics": exporter.text(), "/healthz": "ok\n"}
             page = pages.get(self.path)
             self.send_response(HTTPStatus.OK if page else HTTPStatus.NOT_FOUND)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.end_headers()
-            self.wfile.write((page() if page else "not found\n").encode())
+            self.wfile.write((page or "not found\n").encode())
 
         def log_message(self, *_: object) -> None:
             """Scrapes are not worth a line each."""

@@ -41,7 +41,9 @@ def main(buckets: list[str]) -> int:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             for bucket in buckets:
-                print(f"bucket {bucket}: {'created' if ensure(s3, bucket) else 'exists'}", flush=True)
+                print(
+                    f"bucket {bucket}: {'created' if ensure(s3, bucket) else 'exists'}", flush=True
+                )
         except S3Error as error:
             print(f"S3 refused: {error.code}: check the Secret with the S3 login", file=sys.stderr)
             return 1
