@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.exits import Exit, RemoteError, one_line_errors
-from operations.launch import (
+from operations.execution import (
     FINISHED,
-    ConfigOption,
-    DomainOption,
-    JsonOption,
-    ProjectOption,
     console_address,
     failure,
+    find_execution,
     phase_name,
 )
+from operations.exits import Exit, RemoteError, one_line_errors
+from operations.launch import ConfigOption, DomainOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from accounting.bill import Bill
@@ -215,8 +213,6 @@ def _newest(
 
 
 def _execution(flyte: "Flyte", name: str) -> Any:
-    from operations.launching import find_execution
-
     execution = find_execution(flyte, name)
     if execution is None:
         flyte.check_place()

@@ -27,7 +27,7 @@ class Exit(IntEnum):
     """The expected cost or end would break the budget or deadline; nothing was started."""
 
     STILL_RUNNING = 5
-    """`--timeout` passed; the execution goes on."""
+    """The wait was given up, by `--timeout` or from the keyboard; the execution goes on."""
 
 
 EXIT_TABLE = (
@@ -48,6 +48,10 @@ class RemoteError(Exception):
     def __init__(self, message: str, *, code: Exit = Exit.CONNECTION) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Unreachable(RemoteError):
+    """Flyte did not answer; it may later."""
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """`oppen launch`: starts a workflow or launch plan by name, on Flyte or on this machine."""
 
 import json
-import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -15,6 +13,7 @@ import yaml
 from operations.exits import Exit, RemoteError, one_line_errors
 
 if TYPE_CHECKING:
+    from operations.execution import Pace
     from operations.launching import Request, Terms
     from operations.prices import Expectation
     from operations.remote import Flyte
@@ -45,12 +44,6 @@ DomainOption = Annotated[
     str | None, typer.Option("--domain", "-d", help="Flyte domain.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wait:
-    poll_seconds: float
-    timeout_seconds: float | None
 
 
 def launch(
@@ -116,14 +109,7 @@ def launch(
 
     Example: `oppen launch mnist_pipeline -i config.epochs=3 --purchase spot --budget-usd 2 --wait`
     """
-    from operations.launching import (
-        Terms,
-        build,
-        create,
-        find_execution,
-        nested,
-        pairs,
-    )
+    from operations.launching import Terms, build, create, nested, pairs
     from operations.literals import duration
 
     with one_line_errors():
@@ -137,6 +123,7 @@ def launch(
         if local:
             raise typer.Exit(_run_here(name, values | terms.values(), dry_run=dry_run))
 
+        from operations.execution import Pace, find_execution
         from operations.plans import find_plan
         from operations.remote import connect
 
@@ -152,18 +139,22 @@ def launch(
             envs=pairs(envs or [], option="--env"),
             upload=lambda path: _upload(flyte, path, dry_run=dry_run),
         )
-        expected = _price(flyte, request, seconds=seconds, rates=rates)
-        _hold(expected, terms, force=force)
         known = execution_name is not None and find_execution(flyte, request.name) is not None
+        expected = _price(flyte, request, seconds=seconds, rates=rates)
+        if not known:
+            _hold(expected, terms, force=force)
         if not dry_run:
             create(flyte, request)
         verb = "would launch" if dry_run else "had launched" if known else "launched"
-        if not (as_json and wait):
-            _show(flyte, request, expected, verb=verb, as_json=as_json)
+        record = _record(flyte, request, expected, dry_run=dry_run)
+        if as_json and (dry_run or not wait):
+            typer.echo(json.dumps(record, default=str))
+        elif not as_json:
+            _tell(record, verb=verb)
         if wait and not dry_run:
             limit = None if timeout is None else duration(timeout).total_seconds()
-            pace = _Wait(poll_seconds=poll, timeout_seconds=limit)
-            raise typer.Exit(_wait(flyte, request, pace, as_json=as_json))
+            pace = Pace(poll_seconds=poll, timeout_seconds=limit)
+            raise typer.Exit(_follow(flyte, record, pace, as_json=as_json))
 
 
 def _money(text: str | None) -> Decimal | None:
@@ -263,35 +254,10 @@ def _hold(expected: "Expectation | None", terms: "Terms", *, force: bool) -> Non
         )
 
 
-def _show(
-    flyte: "Flyte",
-    request: "Request",
-    expected: "Expectation | None",
-    *,
-    verb: str,
-    as_json: bool,
-) -> None:
-    dry_run = verb == "would launch"
-    if as_json:
-        typer.echo(json.dumps(_record(flyte, request, expected, dry_run=dry_run), default=str))
-        return
-    plan = request.plan
-    typer.echo(f"{verb} {plan.name} at {plan.version} as {request.name}")
-    if expected is None:
-        typer.echo("expected cost: unknown, no run of it has succeeded yet (say --seconds)")
-    else:
-        took = timedelta(seconds=round(expected.seconds))
-        typer.echo(f"expected cost: {expected.usd:.4f} USD in {took} ({expected.basis})")
-    terms = [f"{k} {v}" for k in ("priority", "purchase") if (v := getattr(request, k))]
-    if terms:
-        typer.echo(", ".join(terms))
-    if not dry_run:
-        typer.echo(console_address(flyte, request.name))
-
-
 def _record(
     flyte: "Flyte", request: "Request", expected: "Expectation | None", *, dry_run: bool
 ) -> dict[str, Any]:
+    from operations.execution import console_address
     from operations.literals import plain
 
     return {
@@ -311,56 +277,40 @@ def _record(
     }
 
 
-def console_address(flyte: "Flyte", name: str) -> str:
-    """The page of an execution in Flyte's console."""
-    from flytekit.models.core.identifier import WorkflowExecutionIdentifier
+def _tell(record: dict[str, Any], *, verb: str) -> None:
+    name, plan = record["execution"], record["launch_plan"]
+    typer.echo(f"{verb} {plan} at {record['version']} as {name}")
+    if record["expected_usd"] is None:
+        typer.echo("expected cost: unknown, no run of it has succeeded yet (say --seconds)")
+    else:
+        took = timedelta(seconds=round(record["expected_seconds"]))
+        cost = f"{Decimal(record['expected_usd']):.4f} USD in {took}"
+        typer.echo(f"expected cost: {cost} ({record['expected_basis']})")
+    terms = [f"{key} {record[key]}" for key in ("priority", "purchase") if record[key]]
+    if terms:
+        typer.echo(", ".join(terms))
+    if record["console"]:
+        typer.echo(record["console"])
 
-    where = WorkflowExecutionIdentifier(flyte.project, flyte.domain, name)
-    return str(flyte.remote.generate_console_url(where))
 
+def _follow(flyte: "Flyte", record: dict[str, Any], pace: "Pace", *, as_json: bool) -> Exit:
+    """Waits for the execution and says how it ended."""
+    from operations.execution import FINISHED, failure, phase_name, wait_for
 
-def _wait(flyte: "Flyte", request: "Request", pace: _Wait, *, as_json: bool) -> int:
-    """Looks at the execution until it ends; gives the exit code."""
-    from operations.launching import find_execution
+    def say(state: str) -> None:
+        typer.echo(f"{datetime.now().astimezone():%H:%M:%S} {state}", err=as_json)
 
-    started, shown = time.monotonic(), ""
-    while True:
-        execution = find_execution(flyte, request.name)
-        if execution is None:
-            raise RemoteError(f"execution {request.name} is gone")
-        phase = phase_name(execution)
-        if phase != shown and not as_json:
-            typer.echo(f"{datetime.now().astimezone():%H:%M:%S} {phase}")
-        shown = phase
-        if phase in FINISHED:
-            break
-        if pace.timeout_seconds is not None and time.monotonic() - started > pace.timeout_seconds:
-            break
-        time.sleep(pace.poll_seconds)
-    why = failure(execution)
+    name = record["execution"]
+    try:
+        execution = wait_for(flyte, name, pace, say=say)
+    except KeyboardInterrupt:
+        typer.echo(f"oppen: stopped waiting; the run goes on: oppen status {name}", err=True)
+        return Exit.STILL_RUNNING
+    phase, why = phase_name(execution), failure(execution)
     if as_json:
-        record = {"phase": phase, "error": why, "console": console_address(flyte, request.name)}
-        typer.echo(json.dumps(_record(flyte, request, None, dry_run=False) | record, default=str))
+        typer.echo(json.dumps(record | {"phase": phase, "error": why}, default=str))
     elif why:
-        typer.echo(f"oppen: {request.name} {phase}: {why}", err=True)
+        typer.echo(f"oppen: {name} {phase}: {why}", err=True)
     if phase not in FINISHED:
         return Exit.STILL_RUNNING
     return Exit.OK if phase == "SUCCEEDED" else Exit.FAILED
-
-
-FINISHED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
-
-
-def phase_name(execution: Any) -> str:
-    """Flyte's word for the state of an execution."""
-    from flyteidl.core.execution_pb2 import WorkflowExecution
-
-    return str(WorkflowExecution.Phase.Name(execution.closure.phase))
-
-
-def failure(execution: Any) -> str:
-    """Why an execution failed or was aborted, in one line, or ""."""
-    closure = execution.closure
-    text = closure.error.message or closure.abort_metadata.cause
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from operations.exits import Exit, RemoteError
+from operations.exits import Exit, RemoteError, Unreachable
 from operations.literals import Upload, literal, nearest, plain, type_name
 from operations.plans import Plan
 from operations.remote import Flyte
@@ -244,20 +244,6 @@ def _term(
     return option
 
 
-def find_execution(flyte: Flyte, name: str) -> Any:
-    """Looks an execution up by name; a flyteidl Execution, or None."""
-    from flyteidl.admin.execution_pb2 import WorkflowExecutionGetRequest
-    from flyteidl.core.identifier_pb2 import WorkflowExecutionIdentifier
-    from flytekit.exceptions.user import FlyteEntityNotExistException
-
-    identifier = WorkflowExecutionIdentifier(project=flyte.project, domain=flyte.domain, name=name)
-    try:
-        with flyte.calls():
-            return flyte.admin.get_execution(WorkflowExecutionGetRequest(id=identifier))
-    except FlyteEntityNotExistException:
-        return None
-
-
 def create(flyte: Flyte, request: Request) -> None:
     """Creates the execution; one of the same name and plan that exists already is left as it is.
 
@@ -283,6 +269,9 @@ def create(flyte: Flyte, request: Request) -> None:
     except FlyteEntityNotExistException as error:
         flyte.check_place()
         raise RemoteError(f"{request.plan.name} is gone: try again", code=Exit.USAGE) from error
+    except Unreachable as error:
+        hint = f"it may have started: see oppen status {request.name}"
+        raise Unreachable(f"{error}; {hint}") from error
     if execution.spec.launch_plan.name != request.plan.name:
         raise RemoteError(
             f"an execution called {request.name} of {execution.spec.launch_plan.name} exists: "

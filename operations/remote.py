@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from operations.exits import Exit, RemoteError
+from operations.exits import Exit, RemoteError, Unreachable
 
 if TYPE_CHECKING:
     from flytekit.configuration import PlatformConfig
@@ -109,7 +109,7 @@ class Flyte:
         if code == grpc.StatusCode.UNAUTHENTICATED:
             return self._login(details)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return RemoteError(
+            return Unreachable(
                 f"cannot reach Flyte at {self.endpoint} ({details}): check admin.endpoint and "
                 f"admin.insecure in {self.config_path}"
             )

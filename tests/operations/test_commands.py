@@ -50,7 +50,7 @@ def test_help_answers_at_once() -> None:
 def test_the_configuration_template_reads_the_secret_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """flytekit understands every line of the template, and no secret is in it."""
+    """The template is understood line by line, and no secret is in it."""
     from flytekit.configuration import Config, TaskConfig
 
     monkeypatch.setenv("OPPEN_FLYTE_CLIENT_SECRET", "from-the-environment")

@@ -4,6 +4,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from admin_server import AdminServer
 from admin_service import ACTIVE, Phase
 from conftest import register_examples
 
-from operations.exits import Exit
+from operations.execution import Pace, phase_name, wait_for
+from operations.exits import Exit, Unreachable
+from operations.remote import connect
 
 PRIORITY, QUEUE = "kueue.x-k8s.io/priority-class", "kueue.x-k8s.io/queue-name"
 
@@ -265,3 +268,33 @@ def test_a_waited_run_answers_with_one_json_object(registered: AdminServer, oppe
     """`--wait --json` prints once, at the end, with the phase."""
     done = oppen("launch", "pipeline", "-i", "name=a", "--wait", "--poll", "0", "--json")
     assert json.loads(done.stdout)["phase"] == "SUCCEEDED"
+
+
+def test_a_wait_outlives_an_outage_of_the_server(
+    registered: AdminServer, oppen: Run, config: Path
+) -> None:
+    """An upgrade of Flyte in the middle of a night's training fails nothing; a long one does."""
+    registered.admin.script = [Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED]
+    oppen("launch", "pipeline", "-i", "name=a", "--name", "f1")
+    flyte = connect(config=config, project=None, domain=None)
+    registered.admin.refuse("GetExecution", grpc.StatusCode.UNAVAILABLE, "upgrading", times=6)
+    said: list[str] = []
+    pace = Pace(poll_seconds=0, timeout_seconds=None)
+    execution = wait_for(flyte, "f1", pace, say=said.append)
+    assert phase_name(execution) == "SUCCEEDED"
+    assert said[0].startswith("waiting on: cannot reach Flyte")
+    assert said[1:] == ["RUNNING", "SUCCEEDED"]
+
+    registered.admin.refuse("GetExecution", grpc.StatusCode.UNAVAILABLE, "gone", times=50)
+    impatient = replace(pace, outage_seconds=0)
+    with pytest.raises(Unreachable, match="cannot reach Flyte"):
+        wait_for(flyte, "f1", impatient, say=said.append)
+
+
+def test_a_run_that_may_have_started_is_named(registered: AdminServer, oppen: Run) -> None:
+    """When the server vanishes right after the request, the person can look before repeating it."""
+    registered.admin.refuse("GetExecution", grpc.StatusCode.UNAVAILABLE, "upgrading", times=4)
+    done = oppen("launch", "pipeline", "-i", "name=a")
+    (name,) = registered.admin.executions
+    assert done.exit_code == Exit.CONNECTION
+    assert f"it may have started: see oppen status {name}" in done.stderr
