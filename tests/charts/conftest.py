@@ -13,6 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rendering import CHART, COMBINATIONS, ROOT, Object, Render, script
 
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Libyaml where it is there: some hundred documents are read."""
+
 
 @pytest.fixture(scope="session")
 def helm() -> Callable[..., subprocess.CompletedProcess[str]]:
@@ -46,7 +49,7 @@ def template(helm: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
         files: Sequence[str] = (), sets: Sequence[str] = (), release: str = "oppen"
     ) -> list[Object]:
         text = rendered(tuple(files), tuple(sets), release)
-        return [one for one in yaml.safe_load_all(text) if one]
+        return [one for one in yaml.load_all(text, Loader=Loader) if one]
 
     return render
 
