@@ -7,6 +7,7 @@ from operations.executions import cancel, executions, logs, status
 from operations.exits import EXIT_TABLE
 from operations.launch import launch
 from operations.register import register
+from operations.servers import servers_app
 
 app = typer.Typer(
     name="oppen",
@@ -20,6 +21,7 @@ for command in (launch, executions, status, logs, cancel, register):
     app.command(epilog=EXIT_TABLE)(command)
 
 app.add_typer(cost_app)
+app.add_typer(servers_app)
 
 
 def main() -> None:
