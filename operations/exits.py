@@ -50,7 +50,7 @@ class RemoteError(Exception):
         self.code = code
 
 
-class Unreachable(RemoteError):
+class Unreachable(RemoteError):  # noqa: N818 - reads better where it is caught
     """Flyte did not answer; it may later."""
 
 

@@ -14,9 +14,10 @@ from operations.exits import Exit, RemoteError, one_line_errors
 
 if TYPE_CHECKING:
     from operations.execution import Pace
-    from operations.launching import Request, Terms
+    from operations.launching import Request
     from operations.prices import Expectation
     from operations.remote import Flyte
+    from operations.terms import Terms
 
 
 class PriorityChoice(StrEnum):
@@ -109,8 +110,9 @@ def launch(
 
     Example: `oppen launch mnist_pipeline -i config.epochs=3 --purchase spot --budget-usd 2 --wait`
     """
-    from operations.launching import Terms, build, create, nested, pairs
+    from operations.launching import build, create, nested, pairs
     from operations.literals import duration
+    from operations.terms import Terms
 
     with one_line_errors():
         terms = Terms(
@@ -121,7 +123,7 @@ def launch(
         )
         values = _read(inputs_file) | nested(pairs(inputs or [], option="--input"))
         if local:
-            raise typer.Exit(_run_here(name, values | terms.values(), dry_run=dry_run))
+            raise typer.Exit(_run_here(name, values, terms, dry_run=dry_run))
 
         from operations.execution import Pace, find_execution
         from operations.plans import find_plan
@@ -203,11 +205,15 @@ def _read(file: Path | None) -> dict[str, Any]:
     return content
 
 
-def _run_here(name: str, values: dict[str, Any], *, dry_run: bool) -> int:
+def _run_here(name: str, values: dict[str, Any], terms: "Terms", *, dry_run: bool) -> Exit:
     from operations.local import find_startable, project_root, run_locally
+    from operations.terms import GROUP
 
     root = project_root(Path.cwd())
     target = find_startable(root, name)
+    if target.inputs is not None:
+        known, fields = set(target.inputs), set(terms.values()) if GROUP in target.inputs else set()
+        values = terms.into(values, inputs=known, fields=fields, owner=target.name)
     typer.echo(f"{target.file.relative_to(root)} {target.name}", err=True)
     if dry_run:
         return Exit.OK

@@ -4,9 +4,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -14,11 +12,7 @@ from operations.exits import Exit, RemoteError, Unreachable
 from operations.literals import Upload, literal, nearest, plain, type_name
 from operations.plans import Plan
 from operations.remote import Flyte
-
-Priority = Literal["urgent", "normal", "background"]
-Purchase = Literal["on-demand", "spot"]
-PRIORITIES = ("urgent", "normal", "background")
-PURCHASES = ("on-demand", "spot")
+from operations.terms import PRIORITIES, PURCHASES, Terms, group_fields, in_force
 
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -26,33 +20,6 @@ QUEUES = {"urgent": "general", "normal": "general", "background": "background"}
 """Kueue's local queue for each priority, as the chart makes them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What a run may cost, until when, how urgent it is and on which machines."""
-
-    budget_usd: Decimal | None = None
-    """The most that the run may cost, or None."""
-
-    deadline: datetime | None = None
-    """When it must be done, or None."""
-
-    priority: str | None = None
-    """One of PRIORITIES, or None for what the plan says."""
-
-    purchase: str | None = None
-    """One of PURCHASES, or None for what the plan says."""
-
-    def values(self) -> dict[str, Any]:
-        """The terms that were given, as values of the workflow inputs of the same names."""
-        given = {
-            "budget_usd": None if self.budget_usd is None else str(self.budget_usd),
-            "deadline": None if self.deadline is None else self.deadline.isoformat(),
-            "priority": self.priority,
-            "purchase": self.purchase,
-        }
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +130,12 @@ def build(
             f"--name {name!r} may only have lower-case letters, digits and dashes, begins with "
             "a letter and has at most 63"
         )
-    given = _with_terms(plan, dict(values), terms)
+    given = terms.into(
+        values,
+        inputs=set(plan.parameters),
+        fields=group_fields(plan),
+        owner=plan.name,
+    )
     inputs = {key: _input(plan, key, value, upload) for key, value in given.items()}
     for key, parameter in plan.parameters.items():
         if parameter.required and key not in inputs:
@@ -172,8 +144,8 @@ def build(
                 f"{plan.name} needs the input {key!r} ({wanted}): add --input {key}=...",
                 code=Exit.USAGE,
             )
-    priority = _term(plan, inputs, "priority", terms.priority, PRIORITIES)
-    purchase = _term(plan, inputs, "purchase", terms.purchase, PURCHASES)
+    priority = _settle(plan, inputs, "priority", terms.priority, PRIORITIES)
+    purchase = _settle(plan, inputs, "purchase", terms.purchase, PURCHASES)
     labels = dict(plan.labels)
     if priority is not None:
         labels |= {PRIORITY_LABEL: priority, QUEUE_LABEL: queue or QUEUES[priority]}
@@ -187,27 +159,6 @@ def build(
         tags=tags,
         envs=dict(envs),
     )
-
-
-def _with_terms(plan: Plan, values: dict[str, Any], terms: Terms) -> dict[str, Any]:
-    """Adds the terms as inputs; a priority or purchase also works where no input takes it."""
-    for name, value in terms.values().items():
-        if str(values.get(name, value)) != str(value):
-            raise ValueError(f"--input {name}={values[name]} contradicts {value!r} of the option")
-        if name in plan.parameters:
-            values[name] = value
-        elif name in plan.fixed:
-            if plain(plan.fixed[name]) != value:
-                held = plain(plan.fixed[name])
-                raise ValueError(
-                    f"{plan.name} fixes {name} to {held!r}; launch its workflow instead"
-                )
-            values.pop(name, None)
-        elif name in ("budget_usd", "deadline"):
-            raise ValueError(
-                f"{plan.name} takes no {name}, so nothing would hold it: leave the option out"
-            )
-    return values
 
 
 def _input(plan: Plan, name: str, value: Any, upload: Upload) -> Any:
@@ -228,20 +179,17 @@ def _input(plan: Plan, name: str, value: Any, upload: Upload) -> Any:
         raise RemoteError(f"input {name!r} {error}", code=Exit.USAGE) from error
 
 
-def _term(
+def _settle(
     plan: Plan, inputs: Mapping[str, Any], name: str, option: str | None, allowed: tuple[str, ...]
 ) -> str | None:
-    """The value that holds: the option, else the input, else the plan's own."""
-    if option is None:
-        if name in inputs:
-            option = plain(inputs[name])
-        elif name in plan.fixed:
-            option = plain(plan.fixed[name])
-        elif name in plan.parameters:
-            option = plain(plan.parameters[name].default)
-    if option is not None and option not in allowed:
-        raise ValueError(f"{name} is {option!r}; it is one of {', '.join(allowed)}")
-    return option
+    """The value of a term that holds; an option may not say other than what the plan fixes."""
+    held = in_force(plan, inputs, name)
+    if None not in (held, option) and held != option:
+        raise ValueError(f"{plan.name} fixes {name} to {held!r}; launch its workflow instead")
+    settled = option or held
+    if settled is not None and settled not in allowed:
+        raise ValueError(f"{name} is {settled!r}; it is one of {', '.join(allowed)}")
+    return settled
 
 
 def create(flyte: Flyte, request: Request) -> None:

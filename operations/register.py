@@ -20,7 +20,7 @@ def register(
     ] = None,
     registry: Annotated[
         str, typer.Option(help="Where the images are.", envvar="OPPEN_REGISTRY", show_envvar=True)
-    ] = "localhost",
+    ] = "localhost/oppen",
     image: Annotated[
         list[str] | None, typer.Option(help="`tasks=...` or `training=...`: one image by its role.")
     ] = None,
@@ -45,7 +45,7 @@ def register(
 
     Nothing is activated unless it is asked for. The code must be a clean commit: it is the version.
 
-    Example: `oppen register --registry ghcr.io/acme --domain production --activate`
+    Example: `oppen register --registry ghcr.io/acme/oppen --domain production --activate`
     """
     from operations import registration
     from operations.launching import pairs

@@ -69,15 +69,15 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def images(registry: str, version: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The image of each role: as given, else `<registry>/oppen-<role>:<version>`.
+    """The image of each role: as given, else `<registry>/<role>:<version>`.
 
-    >>> images("ghcr.io/acme", "1a2b", {"tasks": "local/tasks:dev"})
-    {'tasks': 'local/tasks:dev', 'training': 'ghcr.io/acme/oppen-training:1a2b'}
+    >>> images("ghcr.io/acme/oppen", "1a2b", {"tasks": "local/tasks:dev"})
+    {'tasks': 'local/tasks:dev', 'training': 'ghcr.io/acme/oppen/training:1a2b'}
     """
     for role in given:
         if role not in ROLES:
             raise ValueError(f"--image {role}=... is not a role: it is one of {', '.join(ROLES)}")
-    return {role: given.get(role, f"{registry}/oppen-{role}:{version}") for role in ROLES}
+    return {role: given.get(role, f"{registry}/{role}:{version}") for role in ROLES}
 
 
 def serialise(root: Path, *, images: Mapping[str, str], folders: Sequence[str]) -> Manifest:

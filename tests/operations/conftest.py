@@ -37,7 +37,7 @@ def registered(server: AdminServer, config: Path) -> AdminServer:
 
 
 def register_examples(config: Path, *, version: str) -> None:
-    """Registers the example workflow and its plan through FlyteRemote."""
+    """Registers the example workflows and their plans through FlyteRemote."""
     import example_flows
     from flytekit.configuration import Config, Image, ImageConfig, SerializationSettings
     from flytekit.remote import FlyteRemote
@@ -52,10 +52,10 @@ def register_examples(config: Path, *, version: str) -> None:
     remote = FlyteRemote(
         Config.auto(str(config)), default_project="oppen", default_domain="development"
     )
-    remote.register_workflow(example_flows.pipeline, settings, version=version)
-    remote.register_launch_plan(
-        example_flows.nightly, version=version, serialization_settings=settings
-    )
+    for flow in (example_flows.pipeline, example_flows.grouped):
+        remote.register_workflow(flow, settings, version=version)
+    for plan in (example_flows.nightly, example_flows.overnight):
+        remote.register_launch_plan(plan, version=version, serialization_settings=settings)
 
 
 @pytest.fixture

@@ -34,6 +34,17 @@ class Config:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Budget, deadline, priority and purchase as one input."""
+
+    budget_usd: float | None = None
+    deadline: str = ""
+    priority: str = "normal"
+    purchase: str = "on-demand"
+    over_budget: str = "refuse"
+
+
 @task(requests=Resources(cpu="500m", mem="512Mi"))
 def prepare(data: FlyteFile | None, size: Size) -> str:
     """A light task."""
@@ -65,6 +76,18 @@ def pipeline(
     text = prepare(data=data, size=size)
     return train(config=config, text=text, seeds=seeds, budget_usd=budget_usd)
 
+
+@workflow
+def grouped(size: Size = Size.SMALL, terms: Terms = Terms()) -> str:
+    """Takes its terms as one input."""
+    return prepare(data=None, size=size)
+
+
+overnight = LaunchPlan.get_or_create(
+    grouped,
+    name="overnight",
+    fixed_inputs={"terms": Terms(priority="background", purchase="spot")},
+)
 
 nightly = LaunchPlan.get_or_create(
     pipeline,

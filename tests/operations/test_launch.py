@@ -154,6 +154,39 @@ def test_a_dry_run_creates_nothing(registered: AdminServer, oppen: Run) -> None:
     assert record["labels"][PRIORITY] == "normal"
 
 
+def test_terms_that_are_one_input_are_filled_in_by_field(
+    registered: AdminServer, oppen: Run
+) -> None:
+    """A workflow may take all terms as the fields of one input; the rest keeps its defaults."""
+    done = oppen(
+        *("launch", "grouped", "--purchase", "spot", "--budget-usd", "2.5"),
+        *("-i", "terms.priority=urgent", "--deadline", "2099-01-01T00:00Z"),
+    )
+    assert done.exit_code == Exit.OK, done.output
+    request = launched(registered)
+    sent = msgpack.loads(request.inputs.literals["terms"].scalar.binary.value)
+    assert sent == {
+        "budget_usd": 2.5,
+        "deadline": "2099-01-01T00:00:00+00:00",
+        "priority": "urgent",
+        "purchase": "spot",
+        "over_budget": "refuse",
+    }
+    assert request.spec.interruptible.value is True
+    assert request.spec.labels.values[PRIORITY] == "urgent"
+
+
+def test_terms_that_a_plan_fixes_set_the_options(registered: AdminServer, oppen: Run) -> None:
+    """The labels and the option follow what the plan holds; an option cannot say otherwise."""
+    assert oppen("launch", "overnight").exit_code == Exit.OK
+    spec = launched(registered).spec
+    assert spec.interruptible.value is True
+    assert spec.labels.values[QUEUE] == "background"
+    done = oppen("launch", "overnight", "--purchase", "on-demand")
+    assert done.exit_code == Exit.USAGE
+    assert "overnight fixes purchase to 'spot'; launch its workflow instead" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -173,6 +206,8 @@ def test_a_dry_run_creates_nothing(registered: AdminServer, oppen: Run) -> None:
         (("pipeline", "-i", "name=a", "--deadline", "soon"), "is neither a time such as"),
         (("pipeline", "-i", "name=a", "--version", "v9"), "has no version 'v9'"),
         (("pipeline", "-i", "name=a", "--name", "Big"), "--name 'Big' may only have"),
+        (("overnight", "--budget-usd", "2"), "overnight takes no budget_usd"),
+        (("grouped", "-i", "terms=3", "--budget-usd", "2"), "input 'terms' wants a mapping"),
         (("nightly", "--priority", "urgent"), "nightly fixes priority to 'background'"),
         (("nightly", "-i", "priority=urgent"), "nightly fixes the input 'priority'"),
         (

@@ -92,7 +92,7 @@ def test_a_failed_local_run_fails_the_command(project: Path) -> None:
     [
         (("writin",), "did you mean 'writing'?"),
         (("writing", "-i", "wher=x"), "writing has no input 'wher'; did you mean 'where'?"),
-        (("writing", "--budget-usd", "2"), "writing has no input 'budget_usd'"),
+        (("writing", "--budget-usd", "2"), "writing takes no budget_usd"),
     ],
 )
 def test_wrong_names_are_refused_before_anything_starts(

@@ -134,7 +134,7 @@ def test_the_commit_is_the_version_and_roles_are_the_images(
 ) -> None:
     """Tasks, workflows and plans arrive at the commit; nothing is active yet."""
     version = git(project, "rev-parse", "HEAD")
-    done = register("--registry", "ghcr.io/acme/")
+    done = register("--registry", "ghcr.io/acme/oppen/")
     assert done.exit_code == Exit.OK, done.output
     assert set(states(server)) == {
         ("workflows.doubling.doubling", version),
@@ -143,9 +143,9 @@ def test_the_commit_is_the_version_and_roles_are_the_images(
     }
     assert set(states(server).values()) == {INACTIVE}
     (task,) = server.admin.received("CreateTask")
-    assert task.spec.template.container.image == f"ghcr.io/acme/oppen-tasks:{version}"
+    assert task.spec.template.container.image == f"ghcr.io/acme/oppen/tasks:{version}"
     assert done.record["active"] == {"hourly": None, "manual": None}
-    again = register("--registry", "ghcr.io/acme", "--activate")
+    again = register("--registry", "ghcr.io/acme/oppen", "--activate")
     assert again.exit_code == Exit.OK, again.output
     assert again.record["active"] == {"hourly": version, "manual": version}
 
