@@ -4,6 +4,7 @@ import typer
 
 from operations.cost_ahead import forecast, plan, recommend
 from operations.cost_bills import bill, estimate, rates
+from operations.cost_history import compare, report
 from operations.cost_options import EXITS
 
 cost_app = typer.Typer(
@@ -13,5 +14,5 @@ cost_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-for command in (estimate, bill, forecast, recommend, plan, rates):
+for command in (estimate, bill, forecast, recommend, plan, report, compare, rates):
     cost_app.command(epilog=EXITS)(command)

@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -158,6 +159,9 @@ def plan(
     deadline: options.Deadline = None,
     budget_usd: options.Budget = None,
     priority: options.Priority = "normal",
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the front of time against cost into this SVG file.")
+    ] = None,
     days: Annotated[float, typer.Option(help="How many days ahead a start may lie.")] = 7,
     rates: options.Card = None,
     as_json: options.AsJson = False,
@@ -173,6 +177,7 @@ def plan(
 
     counts = sorted(set(workers or [1]))
     with options.errors(PlanError):
+        card = options.load_card(rates)
         job = Job(
             steps=steps,
             step_seconds=step_seconds,
@@ -195,7 +200,7 @@ def plan(
         )
         found = plan_of(
             job,
-            card=options.load_card(rates),
+            card=card,
             now=options.at_or_now(start, field="--start"),
             deadline=None if deadline is None else options.at_or_now(deadline, field="--deadline"),
             budget_usd=_money(budget_usd),
@@ -204,6 +209,10 @@ def plan(
             priority=priority,
             horizon=timedelta(days=float(exact(days, field="--days"))),
         )
+        if picture is not None:
+            from accounting.plan_picture import front_svg
+
+            options.write_text(front_svg(found, zone=card.zone), picture, option="--picture")
         if as_json:
             options.print_json(found.to_record())
             return

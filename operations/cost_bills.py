@@ -1,6 +1,5 @@
 """`oppen cost estimate | bill | rates`: what resources cost, what attempts did cost, and why."""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -108,7 +107,7 @@ def read_attempts(source: str) -> list[Attempt]:
     Raises:
         ValueError: The file cannot be read, or a record makes no sense; the message names it.
     """
-    records = _json_records(options.read_text(source), source)
+    records = options.json_records(options.read_text(source), source)
     found = []
     for index, record in enumerate(records):
         try:
@@ -116,19 +115,6 @@ def read_attempts(source: str) -> list[Attempt]:
         except ValueError as error:
             raise ValueError(f"{source}: attempt {index}: {error}") from error
     return found
-
-
-def _json_records(text: str, source: str) -> list[Any]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError:
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{source} is no JSON ({error.msg}, line {error.lineno})") from error
-    if isinstance(content, dict) and isinstance(content.get("attempts"), list):
-        return list(content["attempts"])
-    return content if isinstance(content, list) else [content]
 
 
 def _verdict_facts(verdict: Verdict) -> dict[str, Any]:

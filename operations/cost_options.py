@@ -136,3 +136,39 @@ def read_text(source: str) -> str:
         raise ValueError(
             f"{source} cannot be read ({error.__class__.__name__}); name a readable file, or -"
         ) from error
+
+
+def json_records(text: str, source: str) -> list[Any]:
+    """Reads a JSON list, JSON lines, one object alone, or the list an object keeps.
+
+    Raises:
+        ValueError: The text is no JSON.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{source} is no JSON ({error.msg}, line {error.lineno})") from error
+    if isinstance(content, dict):
+        for name in ("attempts", "runs"):
+            if isinstance(content.get(name), list):
+                return list(content[name])
+    return content if isinstance(content, list) else [content]
+
+
+def write_text(text: str, path: Path, *, option: str) -> None:
+    """Writes a file and says so on standard error.
+
+    Raises:
+        ValueError: The file cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(
+            f"{option} is {path}, which cannot be written ({error.__class__.__name__}); "
+            "name a file in an existing folder"
+        ) from error
+    typer.echo(f"wrote {path}", err=True)

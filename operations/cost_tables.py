@@ -11,6 +11,7 @@ from accounting.rates import RateCard
 
 if TYPE_CHECKING:
     from accounting.advice import Advice
+    from accounting.compare import Comparison
     from accounting.forecast import Forecast
     from accounting.plan import Plan
 
@@ -211,3 +212,30 @@ def print_plan(found: "Plan") -> None:
 def _print_notes(console: Any, notes: Iterable[str]) -> None:
     for note in notes:
         console.print(f"- {note}", style="dim", highlight=False)
+
+
+def print_comparison(found: "Comparison") -> None:
+    """Prints configurations, the cheapest first, and which of them another one beats."""
+    from rich.console import Console
+    from rich.table import Table
+
+    better = "higher" if found.higher_is_better else "lower"
+    table = Table(title=f"{found.metric} ({better} is better) against cost", title_justify="left")
+    for column in ("configuration", "runs", "USD/run", found.metric, "beaten by"):
+        table.add_column(
+            column, justify="left" if column in {"configuration", "beaten by"} else "right"
+        )
+    for one in found.configurations:
+        spread = "" if one.spread is None else f" ± {one.spread:.2g}"
+        table.add_row(
+            one.name,
+            str(one.runs),
+            f"{one.average_usd:.6f}",
+            f"{one.quality:.4g}{spread}",
+            one.dominated_by or "",
+            style="dim" if one.dominated_by else None,
+        )
+    console = Console()
+    console.print(table)
+    if found.left_out:
+        console.print(f"{found.left_out} runs without {found.metric} are left out")

@@ -361,3 +361,100 @@ def test_an_answer_takes_less_than_half_a_second_and_loads_no_framework() -> Non
         assert done.stderr == "[]\n"
         assert json.loads(done.stdout)["total_cost_usd"] == "0.026675"
     assert min(times) < 0.5
+
+
+def runs_file(folder: Path) -> Path:
+    """Writes 12 runs over four months, two of them without a cost or an end."""
+    runs = [
+        {
+            "run_id": f"run{number}",
+            "experiment": "mnist" if number % 2 else "agents",
+            "start": f"2026-{7 + number // 3:02}-{10 + number:02}T12:00:00+00:00",
+            "end": f"2026-{7 + number // 3:02}-{10 + number:02}T13:00:00+00:00",
+            "tags": {"oppen.cost": json.dumps({"total_usd": f"0.{number + 1:06}"})},
+            "params": {"batch_size": str(64 * (1 + number % 2))},
+            "metrics": {"accuracy": 0.9 + number / 1000},
+        }
+        for number in range(12)
+    ]
+    runs[10]["end"] = None
+    runs[11]["tags"] = {}
+    path = folder / "runs.json"
+    path.write_text(json.dumps({"runs": runs}))
+    return path
+
+
+def test_report_adds_up_over_any_range(cost: Cost, tmp_path: Path) -> None:
+    """A month, a quarter, a range, all of them: totals equal the sum of the runs' costs."""
+    words = ("report", "--runs", str(runs_file(tmp_path)), "--json")
+    everything = cost(*words)
+    assert json.loads(everything.stdout)["total"]["usd"] == "0.000055"
+    assert "2 runs without an end or a cost are left out" in everything.stderr
+    for change, total in (
+        (["--month", "2026-07"], "0.000006"),
+        (["--quarter", "2026-Q3"], "0.000045"),
+        (["--since", "2026-08-01T00:00+00:00", "--until", "2026-09-01T00:00Z"], "0.000015"),
+        (["--month", "2026-08", "--experiment", "mnist"], "0.000010"),
+    ):
+        assert json.loads(cost(*words, *change).stdout)["total"]["usd"] == total
+    grouped = json.loads(cost(*words, "--by", "param:batch_size").stdout)["groups"]
+    assert list(grouped) == ["param:batch_size"]
+
+
+def test_report_writes_table_csv_and_html(cost: Cost, tmp_path: Path) -> None:
+    """Each format holds the total; a page goes to the file that was named."""
+    words = ("report", "--runs", str(runs_file(tmp_path)))
+    assert "Cost from 2026-07-01" in cost(*words).stdout
+    assert "0.000055" in cost(*words, "--format", "csv").stdout
+    page = tmp_path / "cost.html"
+    written = cost(*words, "--format", "html", "--output", str(page))
+    assert written.exit_code == 0
+    assert f"wrote {page}" in written.stderr
+    assert "<svg" in page.read_text()
+
+
+def test_compare_marks_what_another_configuration_beats(cost: Cost, tmp_path: Path) -> None:
+    """Cost against quality, the cheapest first."""
+    words = ("compare", "--runs", str(runs_file(tmp_path)), "--metric", "accuracy")
+    content = json.loads(cost(*words, "--by", "param:batch_size", "--json").stdout)
+    assert [one["name"] for one in content["configurations"]] == [
+        "batch_size=64",
+        "batch_size=128",
+    ]
+    shown = cost(*words, "--by", "experiment").stdout
+    assert "accuracy (higher is better) against cost" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["report", "--month", "October"], "--month is 'October'; write it like 2026-10"),
+        (["report", "--quarter", "2026-Q5"], "--quarter is '2026-Q5'; write it like 2026-Q3"),
+        (["report", "--month", "2026-10", "--quarter", "2026-Q3"], "give the range once"),
+        (["report", "--format", "pdf"], "--format is 'pdf'; use one of table, csv, json, html"),
+        (["report", "--by", "colour"], "by is 'colour'; use experiment"),
+        (["compare", "--by", "model", "--metric", "speed"], "metric is 'speed', which no run has"),
+    ],
+)
+def test_history_refuses_what_makes_no_sense(
+    cost: Cost, tmp_path: Path, words: list[str], message: str
+) -> None:
+    """One line on standard error; left-out runs are said before it."""
+    result = cost(*words, "--runs", str(runs_file(tmp_path)))
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_report_needs_an_address_or_a_file(cost: Cost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MLFLOW_TRACKING_URI the line says how to set it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert "MLFLOW_TRACKING_URI is not set" in complaint(cost("report"))
+
+
+def test_plan_draws_its_front(cost: Cost, tmp_path: Path) -> None:
+    """The picture is one SVG file; a folder that is not there is one line."""
+    picture = tmp_path / "front.svg"
+    words = ("plan", "--steps", "9600", "--step-seconds", "3", *MACHINE, "--picture")
+    assert cost(*words, str(picture)).exit_code == 0
+    assert picture.read_text().startswith("<svg")
+    assert "--picture is" in complaint(cost(*words, str(tmp_path / "none" / "front.svg")))
