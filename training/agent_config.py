@@ -133,6 +133,10 @@ class AgentTraining:
     schedule: str = "0 2 * * 0"
     """When retraining is considered: cron, in UTC. Sunday at two is the default."""
 
+    def runbook_in(self, folder: Path) -> Path:
+        """Gives the runbook of the agent whose folder is `folder`; an absolute path stays."""
+        return folder / self.runbook_path
+
 
 def read_training(folder: Path, overrides: Mapping[str, Any] | None = None) -> AgentTraining:
     """Reads an agent's `training.yaml`.

@@ -76,6 +76,9 @@ class AgentData:
     statistics: Mapping[str, Any]
     """Counts of alerts, commands, examples, calls and what was left out."""
 
+    problems: tuple[str, ...] = ()
+    """What the runbook's reader reported, with file and line: secrets, lines not understood."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataManifest:
@@ -105,6 +108,9 @@ class DataManifest:
     statistics: Mapping[str, Any]
     """Counts, see `AgentData.statistics`."""
 
+    problems: tuple[str, ...] = ()
+    """What the runbook's reader reported, with file and line."""
+
     def to_record(self) -> dict[str, Any]:
         """Gives plain JSON."""
         return {
@@ -116,12 +122,14 @@ class DataManifest:
             "unseen_alerts": list(self.unseen_alerts),
             "files": {name: dict(entry) for name, entry in self.files.items()},
             "statistics": dict(self.statistics),
+            "problems": list(self.problems),
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "DataManifest":
         """Reads plain JSON back."""
-        return cls(**{**record, "unseen_alerts": tuple(record["unseen_alerts"])})
+        lists = {name: tuple(record[name]) for name in ("unseen_alerts", "problems")}
+        return cls(**{**record, **lists})
 
 
 def prepare_agent_data(
@@ -131,6 +139,7 @@ def prepare_agent_data(
     runbook_path: Path | None = None,
     seed: int = 0,
     unseen_fraction: float = 0.15,
+    strict: bool = True,
 ) -> DataManifest:
     """Reads an agent's runbook and tools and writes its data set into `out`.
 
@@ -140,12 +149,14 @@ def prepare_agent_data(
         runbook_path: Another runbook, a file or a folder.
         seed: Chooses which alerts are kept out of training.
         unseen_fraction: Share of alerts kept out of training, from 0 to 0.5.
+        strict: Whether a broken runbook is an error; when False, what can be read is used and
+            the manifest lists the rest.
 
     Raises:
         ValueError: The runbook or the tools cannot be used, or `out` is not empty.
     """
     data = build_agent_data(
-        read_runbook(runbook_path or agent_folder / "RUNBOOK.md"),
+        read_runbook(runbook_path or agent_folder / "RUNBOOK.md", strict=strict),
         read_tools(agent_folder / "tools.yaml"),
         agent=agent_folder.resolve().name,
         seed=seed,
@@ -187,6 +198,7 @@ def build_agent_data(
         runbook_sha256=runbook.sha256,
         tools_sha256=toolbox.sha256,
         statistics=_statistics(runbook, plans, splits, dropped),
+        problems=tuple(str(problem) for problem in runbook.problems),
     )
 
 
@@ -459,6 +471,7 @@ def _write_into(data: AgentData, folder: Path) -> DataManifest:
         unseen_alerts=data.unseen_alerts,
         files=files,
         statistics=data.statistics,
+        problems=data.problems,
     )
     text = json.dumps(manifest.to_record(), indent=2, sort_keys=True) + "\n"
     _write(folder / MANIFEST, text.encode())

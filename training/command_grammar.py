@@ -35,6 +35,9 @@ class Grammar:
     two_word_resources: frozenset[str] = frozenset()
     """Resources of two words, as in `flux get sources git`."""
 
+    kinds_of_created: frozenset[str] = frozenset()
+    """Resources whose second word is their kind after `create`, as in `create secret generic`."""
+
     bare: frozenset[str] = frozenset()
     """Verbs that take no resource; all that follows are plain arguments."""
 
@@ -155,13 +158,15 @@ _KUBECTL = Grammar(
             *("config use-context", "auth can-i", "auth whoami"),
         ]
     ),
+    kinds_of_created=frozenset({"secret", "service"}),
     aliases=_KUBE_ALIASES,
 )
 
 _FLUX = Grammar(
     valued=frozenset(
         """namespace kubeconfig context timeout interval output tail since kind name path
-        depends-on source export-secret-ref label for server url branch tag""".split()
+        depends-on status-selector label-selector source export-secret-ref label for server url
+        branch tag""".split()
     ),
     short={"n": "namespace", "A": "all-namespaces", "o": "output", "f": "follow", "l": "label"},
     two_word_resources=frozenset({"source", "sources", "image", "images"}),

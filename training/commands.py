@@ -359,6 +359,7 @@ def _object(
             return implied, rest[0], tuple(rest[1:])
         return implied, first, tuple(rest)
     kind = grammar.aliases.get(first, first)
-    if first in grammar.two_word_resources and rest:
+    created = verb == "create" and kind in grammar.kinds_of_created
+    if (first in grammar.two_word_resources or created) and rest:
         kind, rest = f"{kind} {rest[0]}", rest[1:]
     return kind, rest[0] if rest else "", tuple(rest[1:])

@@ -25,7 +25,7 @@ from training.markdown_blocks import Block, BlockKind, read_blocks
 from training.redaction import redact
 from training.shell_lines import logical_lines
 
-_ALERT_HEADING = re.compile(r"Alert:\s*`?(?P<name>[A-Za-z_][\w.-]*)`?\s*")
+_ALERT_HEADING = re.compile(r"Alert:\s*(?P<name>.*?)\s*")
 _ALERT_NAME = re.compile(r"[A-Za-z_][\w-]*")
 _LABEL = re.compile(r"(?P<label>[A-Za-z][A-Za-z /]*?)\s*:\s*(?P<rest>.*)", re.DOTALL)
 _SHELLS = frozenset({"", "bash", "sh", "shell", "console", "shell-session", "zsh", "terminal"})
@@ -64,6 +64,7 @@ class ProblemKind(StrEnum):
     """What could not be read, or should not have been there."""
 
     NO_ALERT = "no_alert"
+    BAD_NAME = "bad_name"
     DUPLICATE_ALERT = "duplicate_alert"
     UNCLOSED_FENCE = "unclosed_fence"
     SECRET = "secret"  # noqa: S105 - the kind of a problem
@@ -72,7 +73,12 @@ class ProblemKind(StrEnum):
 
 
 _BROKEN = frozenset(
-    {ProblemKind.DUPLICATE_ALERT, ProblemKind.UNCLOSED_FENCE, ProblemKind.UNREADABLE_FILE}
+    {
+        ProblemKind.BAD_NAME,
+        ProblemKind.DUPLICATE_ALERT,
+        ProblemKind.UNCLOSED_FENCE,
+        ProblemKind.UNREADABLE_FILE,
+    }
 )
 
 
@@ -193,8 +199,8 @@ def read_runbook(path: Path, *, strict: bool = True) -> Runbook:
 
     Args:
         path: A file or a folder.
-        strict: Whether duplicate alerts, unclosed fences and unreadable files are errors. When
-            False they are only reported: of duplicates the first is kept.
+        strict: Whether duplicate alerts, bad names, unclosed fences and unreadable files are
+            errors. When False they are only reported: of duplicates the first is kept.
 
     Raises:
         RunbookError: There is no such path, it holds no alert, or (strict) it is broken.
@@ -339,7 +345,14 @@ class _Page:
         """
         if many:
             match = _ALERT_HEADING.fullmatch(block.text)
-            return match["name"] if match else ""
+            if match is None or _ALERT_NAME.fullmatch(match["name"]):
+                return match["name"] if match else ""
+            self._problem(
+                ProblemKind.BAD_NAME,
+                block.line,
+                f"the alert's name is {match['name']!r}; write one word, as alertname has it",
+            )
+            return ""
         if block.level != 1 or self.drafts:
             return ""
         stem = PurePath(self.source).stem

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import permutations
-from typing import Any
+from typing import Any, TypeVar
 
 from training.examples import AcceptedCall, Answer, Example, Split
 from training.function_calls import (
@@ -25,6 +25,8 @@ from training.function_calls import (
 from training.tools import Toolbox
 
 _MAX_PERMUTED = 5
+
+SetName = TypeVar("SetName", bound=str)
 
 
 class ErrorKind(StrEnum):
@@ -213,7 +215,7 @@ def score_output(output: str, accepted: Sequence[Answer], toolbox: Toolbox) -> S
         return Score(
             error=CallError(kind=ErrorKind.UNPARSABLE, message=str(error)),
             calls=(),
-            false_call=CALL_START in output and wants != "action",
+            false_call=_tries_to_act(output, wants, toolbox),
             escalated=False,
         )
     errors = [_compare(calls, answer, toolbox) for answer in accepted]
@@ -230,8 +232,8 @@ def score_output(output: str, accepted: Sequence[Answer], toolbox: Toolbox) -> S
 
 
 def evaluate_agent(
-    examples: Mapping[str, Sequence[Example]],
-    outputs: Mapping[str, Sequence[str]],
+    examples: Mapping[SetName, Sequence[Example]],
+    outputs: Mapping[SetName, Sequence[str]],
     toolbox: Toolbox,
     *,
     latencies_seconds: Sequence[float] = (),
@@ -323,6 +325,13 @@ def _wants(accepted: Sequence[Answer], toolbox: Toolbox) -> str:
     if names - {toolbox.escalation.tool}:
         return "action"
     return "person" if names else "reply"
+
+
+def _tries_to_act(output: str, wants: str, toolbox: Toolbox) -> bool:
+    """Whether an output that cannot be parsed opens a call where none is wanted."""
+    if wants == "person":
+        return CALL_START in output and f"call:{toolbox.escalation.tool}" not in output
+    return wants == "reply" and CALL_START in output
 
 
 def _compare(calls: Sequence[ToolCall], answer: Answer, toolbox: Toolbox) -> CallError | None:

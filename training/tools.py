@@ -12,7 +12,7 @@ Everything is read from `agents/<name>/tools.yaml`:
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +33,10 @@ REASONS = ("no_safe_command", "destructive_only", "unknown_alert")
 ESCALATE = "escalate"
 """In place of a reply: call a person."""
 
+_FIELDS = (
+    *("program", "verb", "resource", "name", "namespace", "arguments", "flags", "words", "inner"),
+    *("risk", "text", "alert", "severity", "reason"),
+)
 _SECTIONS = ("tools", "rules", "escalation", "replies", "requests")
 
 
@@ -54,13 +58,13 @@ class Tool:
     """JSON schema of the arguments, an object."""
 
     def to_message(self) -> dict[str, Any]:
-        """Gives the declaration as chat templates take it."""
+        """Gives the declaration as chat templates take it, without what only validation needs."""
         return {
             "type": "function",
             "function": {
                 "name": self.name,
                 "description": self.description,
-                "parameters": dict(self.parameters),
+                "parameters": _shown(self.parameters),
             },
         }
 
@@ -134,7 +138,7 @@ class Toolbox:
     """Tools by name, in the order of the file, which is the order of the prompt."""
 
     rules: tuple[Rule, ...]
-    """Rules; the first that fits wins."""
+    """Rules; the first that fits decides, also where its call is not valid."""
 
     escalation: Escalation
     """How a person is called."""
@@ -153,7 +157,7 @@ class Toolbox:
         return [tool.to_message() for tool in self.tools.values()]
 
     def call_for(self, line: CommandLine, *, alert: str, severity: str) -> ToolCall | None:
-        """Gives the call that stands for a command, or None where no rule gives a valid one.
+        """Gives the call that stands for a command, or None where there is no valid one.
 
         A line with a second command, a filter that acts or a redirection into a file stands for
         more than one call can say, so it gives None.
@@ -167,13 +171,12 @@ class Toolbox:
             "alert": alert,
             "severity": severity,
         }
-        for rule in self.rules:
-            if rule.matches(fields):
-                tool = self.tools[rule.tool]
-                call = ToolCall(name=rule.tool, arguments=_coerced(tool, rule.fill(fields)))
-                if not tool.errors(call.arguments):
-                    return call
-        return None
+        rule = next((rule for rule in self.rules if rule.matches(fields)), None)
+        if rule is None:
+            return None
+        tool = self.tools[rule.tool]
+        call = ToolCall(name=tool.name, arguments=_coerced(tool, rule.fill(fields)))
+        return None if tool.errors(call.arguments) else call
 
     def escalation_call(self, *, alert: str, severity: str, reason: str) -> ToolCall:
         """Gives the call that hands an alert to a person."""
@@ -276,6 +279,7 @@ class _Reader:
                 for key, value in (entry.get("when") or {}).items()
             }
             self._require(bool(when), f"{place}.when", "is empty; name a program, verb or risk")
+            self._check_fields(when, f"{place}.when")
             rules.append(Rule(tool=name, when=when, arguments=arguments))
         return tuple(rules)
 
@@ -288,6 +292,18 @@ class _Reader:
         for argument in tool.parameters.get("required", []):
             self._require(
                 argument in arguments, place, f"leaves out {argument!r}, which {tool.name} requires"
+            )
+
+        for template in arguments.values():
+            fields = (match["name"] for match in _FIELD.finditer(str(template)))
+            self._check_fields(fields, place)
+
+    def _check_fields(self, names: Iterable[str], place: str) -> None:
+        for name in names:
+            self._require(
+                name in _FIELDS or name.startswith(("flags.", "arguments.")),
+                place,
+                f"refers to {name!r}, which no command has; use {', '.join(_FIELDS)}",
             )
 
     def _escalation(self, tools: Mapping[str, Tool]) -> Escalation:
@@ -357,6 +373,19 @@ class _Reader:
     def _require(self, condition: bool, place: str, message: str) -> None:
         if not condition:
             raise ToolsError(f"{self.path}: {place} {message}")
+
+
+_SHOWN = ("description", "enum", "items", "required", "type")
+
+
+def _shown(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Keeps of a schema what a model is told; limits and patterns only check the answer."""
+    shown = {key: schema[key] for key in _SHOWN if key in schema}
+    if isinstance(shown.get("items"), dict):
+        shown["items"] = _shown(shown["items"])
+    if "properties" in schema:
+        shown["properties"] = {name: _shown(s) for name, s in schema["properties"].items()}
+    return shown
 
 
 def _fill(template: JSON, fields: Mapping[str, JSON]) -> object:
