@@ -112,7 +112,7 @@ def launch(
     """
     from operations.launching import build, create, nested, pairs
     from operations.literals import duration
-    from operations.terms import Terms
+    from operations.terms import Terms, in_force
 
     with one_line_errors():
         terms = Terms(
@@ -143,8 +143,8 @@ def launch(
         )
         known = execution_name is not None and find_execution(flyte, request.name) is not None
         expected = _price(flyte, request, seconds=seconds, rates=rates)
-        if not known:
-            _hold(expected, terms, force=force)
+        if not (known or force):
+            _hold(expected, terms, partly=in_force(plan, request.inputs, "over_budget") == "train")
         if not dry_run:
             create(flyte, request)
         verb = "would launch" if dry_run else "had launched" if known else "launched"
@@ -207,13 +207,11 @@ def _read(file: Path | None) -> dict[str, Any]:
 
 def _run_here(name: str, values: dict[str, Any], terms: "Terms", *, dry_run: bool) -> Exit:
     from operations.local import find_startable, project_root, run_locally
-    from operations.terms import GROUP
 
     root = project_root(Path.cwd())
     target = find_startable(root, name)
     if target.inputs is not None:
-        known, fields = set(target.inputs), set(terms.values()) if GROUP in target.inputs else set()
-        values = terms.into(values, inputs=known, fields=fields, owner=target.name)
+        values = terms.into(values, inputs=target.inputs, owner=target.name)
     typer.echo(f"{target.file.relative_to(root)} {target.name}", err=True)
     if dry_run:
         return Exit.OK
@@ -237,13 +235,18 @@ def _price(
     return expect(flyte, request, seconds=seconds, card=card, now=datetime.now(UTC))
 
 
-def _hold(expected: "Expectation | None", terms: "Terms", *, force: bool) -> None:
+def _hold(expected: "Expectation | None", terms: "Terms", *, partly: bool) -> None:
     """Refuses what is expected to break its terms.
 
+    Args:
+        expected: what the launch is expected to cost, or None where nobody knows.
+        terms: budget and deadline.
+        partly: whether the workflow was told to train as far as the budget goes.
+
     Raises:
-        RemoteError: It would cost too much or end too late, and `force` is off.
+        RemoteError: It would cost too much or end too late.
     """
-    if expected is None or force:
+    if expected is None or partly:
         return
     if terms.budget_usd is not None and expected.usd > terms.budget_usd:
         raise RemoteError(

@@ -12,7 +12,7 @@ from operations.exits import Exit, RemoteError, Unreachable
 from operations.literals import Upload, literal, nearest, plain, type_name
 from operations.plans import Plan
 from operations.remote import Flyte
-from operations.terms import PRIORITIES, PURCHASES, Terms, group_fields, in_force
+from operations.terms import PRIORITIES, PURCHASES, Terms, in_force
 
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -132,8 +132,7 @@ def build(
         )
     given = terms.into(
         values,
-        inputs=set(plan.parameters),
-        fields=group_fields(plan),
+        inputs=plan.parameters,
         owner=plan.name,
     )
     inputs = {key: _input(plan, key, value, upload) for key, value in given.items()}

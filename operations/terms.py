@@ -1,26 +1,20 @@
 """Budget, deadline, priority and purchase: from options to inputs, and back to what holds.
 
 A workflow cannot change its own priority or purchase: they are labels and an option of the
-execution. So a launch sets those, and tells the workflow the same through inputs of these names, or
-through the fields of its input `terms`.
+execution. So a launch sets those, and tells the workflow the same through inputs of these names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-
-import yaml
 
 from operations.literals import plain
 from operations.plans import Plan
 
 PRIORITIES = ("urgent", "normal", "background")
 PURCHASES = ("on-demand", "spot")
-
-GROUP = "terms"
-"""The input that holds the terms as its fields, where a workflow has it."""
 
 _WITHOUT_INPUT = ("priority", "purchase")
 """Terms that hold through the execution even where no input takes them."""
@@ -53,14 +47,13 @@ class Terms:
         return {name: value for name, value in given.items() if value is not None}
 
     def into(
-        self, values: Mapping[str, Any], *, inputs: set[str], fields: set[str], owner: str
+        self, values: Mapping[str, Any], *, inputs: Container[str], owner: str
     ) -> dict[str, Any]:
         """Adds the terms to the values of a workflow's inputs.
 
         Args:
             values: what was given as inputs.
             inputs: names of the workflow's inputs.
-            fields: names of the fields of its input `terms`.
             owner: the workflow's name, for messages.
 
         Raises:
@@ -68,11 +61,12 @@ class Terms:
         """
         merged = dict(values)
         for name, value in self.values().items():
+            if name in merged and str(merged[name]) != str(value):
+                raise ValueError(
+                    f"--input {name}={merged[name]} contradicts {value!r} of the option"
+                )
             if name in inputs:
-                _agree(merged, name, value)
-            elif name in fields:
-                group = merged[GROUP] = _mapping(merged.get(GROUP))
-                _agree(group, name, value)
+                merged[name] = value
             elif name not in _WITHOUT_INPUT:
                 raise ValueError(
                     f"{owner} takes no {name}, so nothing would hold it: leave the option out"
@@ -80,40 +74,8 @@ class Terms:
         return merged
 
 
-def _agree(values: dict[str, Any], name: str, value: Any) -> None:
-    if name in values and str(values[name]) != str(value):
-        raise ValueError(f"--input {name}={values[name]} contradicts {value!r} of the option")
-    values[name] = value
-
-
-def _mapping(given: Any) -> dict[str, Any]:
-    """The fields of `terms` that were given; text is YAML or JSON."""
-    parsed = yaml.safe_load(given) if isinstance(given, str) else given
-    if not isinstance(parsed, dict | None):
-        raise ValueError(f"input {GROUP!r} wants a mapping, got {given!r}")  # noqa: TRY004 - user input
-    return dict(parsed or {})
-
-
-def group_fields(plan: Plan) -> set[str]:
-    """Names of the fields of the plan's input `terms`; none where it has no such input."""
-    parameter = plan.parameters.get(GROUP)
-    if parameter is None or "properties" not in parameter.var.type.metadata.fields:
-        return set()
-    return set(parameter.var.type.metadata["properties"].fields)
-
-
-def in_force(plan: Plan, inputs: Mapping[str, Any], name: str) -> str | None:
-    """The value of a term that the workflow will see: as given, as fixed, or by default."""
-    for holder in (name, GROUP):
-        value = _held(plan, inputs, holder)
-        if holder == GROUP and isinstance(value, dict):
-            value = value.get(name)
-        if isinstance(value, str):
-            return value
-    return None
-
-
-def _held(plan: Plan, inputs: Mapping[str, Any], name: str) -> Any:
+def in_force(plan: Plan, inputs: Mapping[str, Any], name: str) -> Any:
+    """The value of an input that the workflow will see: as given, as fixed, or by default."""
     if name in inputs:
         return plain(inputs[name])
     if name in plan.fixed:

@@ -52,10 +52,10 @@ def register_examples(config: Path, *, version: str) -> None:
     remote = FlyteRemote(
         Config.auto(str(config)), default_project="oppen", default_domain="development"
     )
-    for flow in (example_flows.pipeline, example_flows.grouped):
+    for flow in (example_flows.pipeline, example_flows.free):
         remote.register_workflow(flow, settings, version=version)
-    for plan in (example_flows.nightly, example_flows.overnight):
-        remote.register_launch_plan(plan, version=version, serialization_settings=settings)
+    plan = example_flows.nightly
+    remote.register_launch_plan(plan, version=version, serialization_settings=settings)
 
 
 @pytest.fixture

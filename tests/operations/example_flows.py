@@ -34,17 +34,6 @@ class Config:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """Budget, deadline, priority and purchase as one input."""
-
-    budget_usd: float | None = None
-    deadline: str = ""
-    priority: str = "normal"
-    purchase: str = "on-demand"
-    over_budget: str = "refuse"
-
-
 @task(requests=Resources(cpu="500m", mem="512Mi"))
 def prepare(data: FlyteFile | None, size: Size) -> str:
     """A light task."""
@@ -71,6 +60,7 @@ def pipeline(
     deadline: datetime | None = None,
     priority: str = "normal",
     purchase: str = "on-demand",
+    over_budget: str = "refuse",
 ) -> float:
     """Prepares, then trains."""
     text = prepare(data=data, size=size)
@@ -78,16 +68,10 @@ def pipeline(
 
 
 @workflow
-def grouped(size: Size = Size.SMALL, terms: Terms = Terms()) -> str:
-    """Takes its terms as one input."""
+def free(size: Size = Size.SMALL) -> str:
+    """Takes no terms at all."""
     return prepare(data=None, size=size)
 
-
-overnight = LaunchPlan.get_or_create(
-    grouped,
-    name="overnight",
-    fixed_inputs={"terms": Terms(priority="background", purchase="spot")},
-)
 
 nightly = LaunchPlan.get_or_create(
     pipeline,

@@ -262,6 +262,8 @@ def test_a_launch_over_the_budget_or_past_the_deadline_does_not_start(
     assert "after the deadline" in late.stderr
     assert not registered.admin.received("CreateExecution")
     assert oppen(*given, "--budget-usd", "1.50", "--force").exit_code == Exit.OK
+    partly = oppen(*given, "--budget-usd", "1.50", "-i", "over_budget=train")
+    assert partly.exit_code == Exit.OK  # it was told to train as far as the money goes
     assert oppen(*given, "--budget-usd", "2", "--deadline", "3h").exit_code == Exit.OK
 
 

@@ -154,37 +154,18 @@ def test_a_dry_run_creates_nothing(registered: AdminServer, oppen: Run) -> None:
     assert record["labels"][PRIORITY] == "normal"
 
 
-def test_terms_that_are_one_input_are_filled_in_by_field(
+def test_a_workflow_without_such_inputs_still_gets_priority_and_purchase(
     registered: AdminServer, oppen: Run
 ) -> None:
-    """A workflow may take all terms as the fields of one input; the rest keeps its defaults."""
-    done = oppen(
-        *("launch", "grouped", "--purchase", "spot", "--budget-usd", "2.5"),
-        *("-i", "terms.priority=urgent", "--deadline", "2099-01-01T00:00Z"),
-    )
-    assert done.exit_code == Exit.OK, done.output
-    request = launched(registered)
-    sent = msgpack.loads(request.inputs.literals["terms"].scalar.binary.value)
-    assert sent == {
-        "budget_usd": 2.5,
-        "deadline": "2099-01-01T00:00:00+00:00",
-        "priority": "urgent",
-        "purchase": "spot",
-        "over_budget": "refuse",
-    }
-    assert request.spec.interruptible.value is True
-    assert request.spec.labels.values[PRIORITY] == "urgent"
-
-
-def test_terms_that_a_plan_fixes_set_the_options(registered: AdminServer, oppen: Run) -> None:
-    """The labels and the option follow what the plan holds; an option cannot say otherwise."""
-    assert oppen("launch", "overnight").exit_code == Exit.OK
-    spec = launched(registered).spec
+    """Labels and the option hold without the workflow; left out, nothing is set."""
+    oppen("launch", "free", "--name", "f1")
+    assert not registered.admin.executions["f1"].spec.HasField("interruptible")
+    assert not registered.admin.executions["f1"].spec.labels.values
+    oppen("launch", "free", "--name", "f2", "--priority", "background", "--purchase", "spot")
+    spec = registered.admin.executions["f2"].spec
     assert spec.interruptible.value is True
-    assert spec.labels.values[QUEUE] == "background"
-    done = oppen("launch", "overnight", "--purchase", "on-demand")
-    assert done.exit_code == Exit.USAGE
-    assert "overnight fixes purchase to 'spot'; launch its workflow instead" in done.stderr
+    assert dict(spec.labels.values) == {PRIORITY: "background", QUEUE: "background"}
+    assert not registered.admin.received("CreateExecution")[1].inputs.literals
 
 
 @pytest.mark.parametrize(
@@ -206,8 +187,7 @@ def test_terms_that_a_plan_fixes_set_the_options(registered: AdminServer, oppen:
         (("pipeline", "-i", "name=a", "--deadline", "soon"), "is neither a time such as"),
         (("pipeline", "-i", "name=a", "--version", "v9"), "has no version 'v9'"),
         (("pipeline", "-i", "name=a", "--name", "Big"), "--name 'Big' may only have"),
-        (("overnight", "--budget-usd", "2"), "overnight takes no budget_usd"),
-        (("grouped", "-i", "terms=3", "--budget-usd", "2"), "input 'terms' wants a mapping"),
+        (("free", "--budget-usd", "2"), "free takes no budget_usd, so nothing would hold it"),
         (("nightly", "--priority", "urgent"), "nightly fixes priority to 'background'"),
         (("nightly", "-i", "priority=urgent"), "nightly fixes the input 'priority'"),
         (
