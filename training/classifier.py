@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training.checkpoint import CheckpointConfig, Checkpoints, restore
 from training.classifier_config import ClassifierConfig
 from training.cnn import MODEL_FILE, CNNConfig, ImageCNN, save_cnn
-from training.device import Placement, choose_placement
+from training.device import Placement, choose_placement, keep_freed_memory
 from training.distributed import Ranks, agree, from_main, text_from_main
 from training.image_data import ImageData
 from training.reporter import Guard, Progress, Reporter, Silence, Unlimited
@@ -112,6 +112,8 @@ def _train(
     placement = choose_placement(
         device=config.device, precision=config.precision, local_rank=ranks.local_rank
     )
+    if placement.device.type == "cpu":
+        keep_freed_memory()
     pictures = ResidentImages(data, shift_pixels=config.shift_pixels, placement=placement)
     model, optimizer = _build(config, data, placement)
     epoch_steps = steps_per_epoch(len(data.train), config.batch_size)

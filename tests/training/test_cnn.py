@@ -25,7 +25,7 @@ def test_it_is_the_classic_network() -> None:
     def classic() -> torch.Tensor:
         x = (images.unsqueeze(1) / 255 - 0.13) / 0.31
         x = F.relu(model.conv2(F.relu(model.conv1(x))))
-        x = F.max_pool2d(x, 2).flatten(1)
+        x = F.max_pool2d(x, 2).movedim(1, 3).flatten(1)
         return model.output(F.relu(model.hidden(x)))
 
     torch.testing.assert_close(model(images), classic(), rtol=1e-4, atol=1e-5)

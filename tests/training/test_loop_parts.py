@@ -5,6 +5,7 @@ import torch
 
 from training.augment import Shifts
 from training.device import choose_placement
+from training.dropout import ByteDropout
 from training.schedule import SCHEDULES, Schedule, learning_rate_factor
 from training.step_clock import StepClock
 
@@ -62,3 +63,35 @@ def test_clock_leaves_out_what_is_skipped() -> None:
     assert clock.seconds == [2.0, 2.0, 2.0]
     assert clock.rate(10) == 5.0
     assert clock.flush() == 0.0
+
+
+@pytest.mark.parametrize("p", [0.25, 0.5, 0.75])
+def test_dropout_drops_its_part(p: float) -> None:
+    """The part `p` goes, the rest is scaled up, and gradients follow the same mask."""
+    torch.manual_seed(0)
+    x = torch.ones(999, 101, requires_grad=True)
+
+    y = ByteDropout(p)(x)
+    y.sum().backward()
+
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())
+    assert y.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    assert float((y == 0).float().mean()) == pytest.approx(p, abs=0.005)
+    for position in range(8):  # every byte of a drawn number is as random as the others
+        part = y.flatten()[position::8]
+        assert float((part == 0).float().mean()) == pytest.approx(p, abs=0.015)
+
+
+def test_dropout_does_nothing_in_evaluation() -> None:
+    """An evaluated model keeps everything."""
+    x = torch.randn(5, 7)
+
+    assert torch.equal(ByteDropout(0.5).eval()(x), x)
+
+
+@pytest.mark.parametrize("p", [-0.5, 0.1, 1.0])
+def test_dropout_refuses_what_bytes_cannot_say(p: float) -> None:
+    """A part that is no multiple of 1/256 is refused."""
+    with pytest.raises(ValueError, match=f"p is {p}; give a multiple of 1/256"):
+        ByteDropout(p)
