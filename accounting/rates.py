@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from accounting.quantities import instant
 from accounting.tariff import Band, Tariff
-from accounting.usage import ResourceKind, Resources, Utilisation, accelerator_name
+from accounting.usage import ResourceKind, Resources, Utilisation, known_accelerator
 
 
 class RatesError(ValueError):
@@ -96,13 +96,17 @@ class Rates:
             return {"cpu": self.core, "memory": self.memory_gib, "storage": self.storage_gib}[
                 resource
             ]
-        name = accelerator_name(gpu_type)
-        if name not in self.gpus:
+        name = known_accelerator(gpu_type, self.gpus)
+        if name is None:
             raise RatesError(
                 f"gpu_type is {gpu_type!r}, which the rates effective {self.effective} do not "
                 f"price; use one of {', '.join(sorted(self.gpus)) or '-'} or add it to the card"
             )
         return self.gpus[name]
+
+    def knows(self, gpu_type: str) -> bool:
+        """Says whether an accelerator has a price."""
+        return known_accelerator(gpu_type, self.gpus) is not None
 
     def factor(self, *, spot: bool, priority: str) -> Fraction:
         """Multiplies what spot and priority make of the price.

@@ -9,7 +9,7 @@ from decimal import Decimal
 from statistics import median
 
 from accounting.quantities import exact
-from accounting.usage import Resources
+from accounting.usage import Resources, known_accelerator
 
 CORE_GFLOP_PER_SECOND = 20
 """What one CPU core sustains in training, fp32; a cautious figure for AVX2 machines."""
@@ -105,7 +105,7 @@ def expected_time(work: Work, resources: Resources, *, measured: Sequence[float]
 def _modelled_speed(resources: Resources) -> tuple[float, str]:
     """Gives FLOP/s of all processes and says how."""
     if resources.gpus > 0:
-        known = resources.gpu_type if resources.gpu_type in PEAK_TFLOP_PER_SECOND else "generic"
+        known = known_accelerator(resources.gpu_type, PEAK_TFLOP_PER_SECOND) or "generic"
         peak = PEAK_TFLOP_PER_SECOND[known]
         count = float(resources.gpus) * resources.world_size
         basis = f"{GPU_EFFICIENCY:.0%} of {peak:g} TFLOP/s ({known}) on {count:g} GPUs"

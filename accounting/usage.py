@@ -1,7 +1,7 @@
 """What a run used: resources, and the attempts that held them from one instant to another."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,6 +26,29 @@ def accelerator_name(name: str) -> str:
     """
     plain = re.sub(r"[\s_]+", "-", name.strip().lower())
     return re.sub(r"^(nvidia-|tesla-|geforce-)+", "", plain)
+
+
+def known_accelerator(name: str, known: Iterable[str]) -> str | None:
+    """Finds the known accelerator that a name means, or None.
+
+    A driver's name says more than a price list: the known name with the most words, all of them in
+    the name and beginning alike, is meant. A slice of a GPU (MIG) is not the GPU.
+
+    >>> cards = ["generic", "a100", "a100-80gb", "h100", "l4"]
+    >>> known_accelerator("NVIDIA A100-SXM4-80GB", cards)
+    'a100-80gb'
+    >>> known_accelerator("NVIDIA L40S", cards)  # not an L4
+    """
+    plain = accelerator_name(name)
+    words = plain.split("-")
+    if "mig" in words:
+        return None
+    meant = [
+        one
+        for one in known
+        if one == plain or (one.split("-")[0] == words[0] and set(one.split("-")) <= set(words))
+    ]
+    return max(meant, key=lambda one: len(one.split("-")), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-PAGE = 5000
+PAGE = 10_000
 """Runs in a page. The server counts its way to each page from the start, so few large pages are
 several times faster than many small ones; its limit is 50,000."""
 

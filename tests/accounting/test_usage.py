@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accounting.usage import Attempt, Resources, Utilisation, accelerator_name
+from accounting.usage import Attempt, Resources, Utilisation, accelerator_name, known_accelerator
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 RECORD = {
@@ -130,3 +130,24 @@ def test_accelerators_go_by_their_plain_names(name: str, plain: str) -> None:
     """Vendor and family do not matter, so cluster labels find their price."""
     assert accelerator_name(name) == plain
     assert Resources(cores=1, gpu_type=name).gpu_type == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb"),
+        ("NVIDIA A100-PCIE-40GB", "a100"),
+        ("Tesla V100-SXM2-16GB", "v100"),
+        ("Tesla T4", "t4"),
+        ("generic", "generic"),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", None),
+        ("NVIDIA L40S", None),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("NVIDIA A10G", None),
+    ],
+)
+def test_driver_names_find_their_price_or_none(name: str, known: str | None) -> None:
+    """What the driver calls a GPU is matched by whole words, never by a part of one."""
+    cards = ["generic", "t4", "l4", "v100", "a100", "a100-80gb", "h100"]
+    assert known_accelerator(name, cards) == known
