@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from training.alerts import Alert, Command, Section
 from training.command_risk import Risk
 from training.function_calls import ToolCall
-from training.runbook import Alert, Command, Section
 from training.tools import Toolbox
 
 _SAFE = (Risk.READ, Risk.CHANGE)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.agent_data import GENERATOR_VERSION, DataManifest
+from training.agent_data import GENERATOR_VERSION
+from training.agent_data_files import DataManifest
 from training.runbook import Runbook
 from training.tools import Toolbox
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from training.alerts import Alert
 from training.examples import Kind, Split
-from training.runbook import Alert
 from training.shell_lines import placeholders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")

@@ -1,4 +1,4 @@
-"""Scores an agent by the structure of its calls, and decides whether it may be promoted.
+"""Scores an agent by the structure of its calls.
 
 Compared is the parsed call, not the text, in the manner of the Berkeley Function-Calling
 Leaderboard: the number of calls, then name, arguments, types, and values against lists of accepted
@@ -8,15 +8,13 @@ ones. What is wrong has a kind, so that a table of failures says what to mend.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import permutations
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
-from training.examples import AcceptedCall, Answer, Example, Split
+from training.call_errors import CallError, ErrorKind, compare_calls
+from training.examples import Answer, Example, Split
 from training.function_calls import (
     CALL_START,
-    JSON,
     FunctionCallError,
     ToolCall,
     parse_output,
@@ -24,35 +22,7 @@ from training.function_calls import (
 )
 from training.tools import Toolbox
 
-_MAX_PERMUTED = 5
-
 SetName = TypeVar("SetName", bound=str)
-
-
-class ErrorKind(StrEnum):
-    """What is wrong with an output, the worst first."""
-
-    UNPARSABLE = "unparsable"
-    WRONG_COUNT = "wrong_count"
-    WRONG_FUNCTION = "wrong_function"
-    MISSING_ARGUMENT = "missing_argument"
-    UNEXPECTED_ARGUMENT = "unexpected_argument"
-    WRONG_TYPE = "wrong_type"
-    WRONG_VALUE = "wrong_value"
-
-
-_CLOSENESS = {kind: at for at, kind in enumerate(ErrorKind)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallError:
-    """Why an output does not count as right."""
-
-    kind: ErrorKind
-    """What is wrong."""
-
-    message: str
-    """Which call or argument, what it should be, what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,10 +188,10 @@ def score_output(output: str, accepted: Sequence[Answer], toolbox: Toolbox) -> S
             false_call=_tries_to_act(output, wants, toolbox),
             escalated=False,
         )
-    errors = [_compare(calls, answer, toolbox) for answer in accepted]
+    errors = [compare_calls(calls, answer, toolbox) for answer in accepted]
     exact = not errors or None in errors
     wrong = [error for error in errors if error is not None]
-    closest = max(wrong, key=lambda error: _CLOSENESS[error.kind], default=None)
+    closest = max(wrong, key=lambda error: error.closeness, default=None)
     acts = any(call.name != toolbox.escalation.tool for call in calls)
     return Score(
         error=None if exact else closest,
@@ -272,53 +242,6 @@ def evaluate_agent(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """Whether a model may be promoted, and why."""
-
-    promote: bool
-    """True where every condition holds."""
-
-    reasons: tuple[str, ...] = field(default=())
-    """The conditions that do not hold, or what was compared where all do."""
-
-
-def decide(
-    metrics: Mapping[str, float],
-    *,
-    exact_call_accuracy: float,
-    false_call_rate: float,
-    champion: Mapping[str, float] | None = None,
-) -> Decision:
-    """Holds a model's metrics against thresholds and against the champion.
-
-    Args:
-        metrics: `AgentEvaluation.metrics()` of the new model.
-        exact_call_accuracy: The least accuracy that is accepted.
-        false_call_rate: The highest rate that is accepted.
-        champion: Metrics of the champion on the same test sets, or None where there is none.
-    """
-    limits = [
-        ("exact_call_accuracy", exact_call_accuracy, 1, "the threshold"),
-        ("false_call_rate", false_call_rate, -1, "the threshold"),
-    ]
-    for name, _, sign, _ in list(limits):
-        if champion is not None and name in champion:
-            limits.append((name, champion[name], sign, "the champion's"))
-    against, passed = [], []
-    for name, limit, sign, whose in limits:
-        value = metrics.get(name, math.nan)
-        if math.isnan(value):
-            against.append(f"{name} was not measured; the test set has no example for it")
-        elif (value - limit) * sign < 0:
-            side = "below" if sign > 0 else "above"
-            against.append(f"{name} {value:.4f} is {side} {whose} {limit:.4f}")
-        else:
-            passed.append(f"{name} {value:.4f} holds {whose} {limit:.4f}")
-    unique = tuple(dict.fromkeys(against))
-    return Decision(promote=not unique, reasons=unique or tuple(passed))
-
-
 def _wants(accepted: Sequence[Answer], toolbox: Toolbox) -> str:
     """Says what the accepted answers want: an action, a person, or only a reply."""
     names = {call.name for answer in accepted for call in answer}
@@ -332,86 +255,6 @@ def _tries_to_act(output: str, wants: str, toolbox: Toolbox) -> bool:
     if wants == "person":
         return CALL_START in output and f"call:{toolbox.escalation.tool}" not in output
     return wants == "reply" and CALL_START in output
-
-
-def _compare(calls: Sequence[ToolCall], answer: Answer, toolbox: Toolbox) -> CallError | None:
-    """Compares calls with one answer; several calls may come in any order."""
-    if len(calls) != len(answer):
-        message = f"{len(answer)} calls wanted, {len(calls)} made"
-        return CallError(kind=ErrorKind.WRONG_COUNT, message=message)
-    orders = permutations(answer) if len(answer) <= _MAX_PERMUTED else [answer]
-    closest: CallError | None = None
-    for order in orders:
-        errors = [
-            error
-            for call, wanted in zip(calls, order, strict=True)
-            if (error := _compare_call(call, wanted, toolbox))
-        ]
-        if not errors:
-            return None
-        worst = min(errors, key=lambda error: _CLOSENESS[error.kind])
-        if closest is None or _CLOSENESS[worst.kind] > _CLOSENESS[closest.kind]:
-            closest = worst
-    return closest
-
-
-def _compare_call(call: ToolCall, wanted: AcceptedCall, toolbox: Toolbox) -> CallError | None:
-    if call.name != wanted.name:
-        return CallError(
-            kind=ErrorKind.WRONG_FUNCTION, message=f"{call.name} instead of {wanted.name}"
-        )
-    for name in wanted.arguments:
-        if name not in call.arguments:
-            return CallError(kind=ErrorKind.MISSING_ARGUMENT, message=f"{call.name} lacks {name!r}")
-    for name in call.arguments:
-        if name not in wanted.arguments:
-            return CallError(
-                kind=ErrorKind.UNEXPECTED_ARGUMENT, message=f"{call.name} has {name!r} too much"
-            )
-    tool = toolbox.tools.get(call.name)
-    for name, values in wanted.arguments.items():
-        value = call.arguments[name]
-        type_wanted = tool.type_of(name) if tool else ""
-        if type_wanted and not _has_type(value, type_wanted):
-            return CallError(
-                kind=ErrorKind.WRONG_TYPE,
-                message=f"{call.name}.{name} is {value!r}, not of type {type_wanted}",
-            )
-        if values and not any(_equal(value, accepted) for accepted in values):
-            return CallError(
-                kind=ErrorKind.WRONG_VALUE,
-                message=f"{call.name}.{name} is {value!r} instead of {values[0]!r}",
-            )
-    return None
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list, tuple),
-    "object": (dict,),
-    "null": (type(None),),
-}
-
-
-def _has_type(value: JSON, name: str) -> bool:
-    """Whether a value has a JSON type; true and false are no numbers."""
-    if isinstance(value, bool):
-        return name == "boolean"
-    return isinstance(value, _TYPES.get(name, (object,)))
-
-
-def _equal(left: Any, right: Any) -> bool:
-    """Compares JSON values: 1 equals 1.0 but not true, and tuples equal lists."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    return bool(left == right)
 
 
 def _set_score(asked: Sequence[Example], scores: Sequence[Score], toolbox: Toolbox) -> SetScore:

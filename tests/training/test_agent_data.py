@@ -9,20 +9,19 @@ import pytest
 
 from training.agent_data import (
     GENERATOR_VERSION,
-    AgentData,
     LeakError,
     build_agent_data,
     check_leaks,
     normalised,
     prepare_agent_data,
-    read_manifest,
-    write_agent_data,
 )
+from training.agent_data_files import AgentData, read_manifest, write_agent_data
 from training.examples import Kind, Split, read_examples
 from training.function_calls import DEVELOPER_PROMPT
 from training.phrasings import PHRASINGS, irrelevant_requests, words_of
 from training.runbook import RunbookError, parse_runbook
-from training.tools import Toolbox, read_tools
+from training.tools import Toolbox
+from training.tools_file import read_tools
 
 _AGENTS = Path(__file__).parents[2] / "agents"
 _NAMES = ["agent-sre", "agent-bruno", "agent-auditor"]

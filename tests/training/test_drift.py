@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from training.agent_data import build_agent_data, write_agent_data
+from training.agent_data import build_agent_data
+from training.agent_data_files import write_agent_data
 from training.drift import Drift, measure_drift
 from training.runbook import parse_runbook
-from training.tools import read_tools
+from training.tools_file import read_tools
 
 _TOOLS = read_tools(Path(__file__).parents[2] / "agents" / "agent-sre" / "tools.yaml")
 _TEXT = "### Alert: A\n\nThe first.\n\n### Alert: B\n\nThe second.\n\n### Alert: C\n\nThe third.\n"

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.alerts import ProblemKind, Section
 from training.command_risk import Risk
-from training.runbook import ProblemKind, RunbookError, Section, parse_runbook, read_runbook
+from training.runbook import RunbookError, parse_runbook, read_runbook
 
 _AGENTS = Path(__file__).parents[2] / "agents"
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from training.agent_data import build_agent_data
+from training.agent_gate import decide
+from training.call_errors import ErrorKind
 from training.examples import AcceptedCall, Answer, Example, Kind, Split
 from training.function_calls import ToolCall, render_call, render_calls
 from training.runbook import parse_runbook
-from training.scoring import ErrorKind, decide, evaluate_agent, score_output
-from training.tools import read_tools
+from training.scoring import evaluate_agent, score_output
+from training.tools_file import read_tools
 
 _TOOLS = read_tools(Path(__file__).parents[2] / "agents" / "agent-bruno" / "tools.yaml")
 _SCALE = ToolCall(name="scale_service", arguments={"name": "workers", "replicas": 4})

@@ -10,7 +10,8 @@ from training.alert_plans import plan_alert
 from training.commands import parse_command
 from training.function_calls import JSON, ToolCall
 from training.runbook import parse_runbook, read_runbook
-from training.tools import Toolbox, ToolsError, read_tools
+from training.tools import Toolbox
+from training.tools_file import ToolsError, read_tools
 
 _AGENTS = Path(__file__).parents[2] / "agents"
 _NAMES = ["agent-sre", "agent-bruno", "agent-auditor"]
