@@ -6,7 +6,7 @@ a sum of lines: so attempts add up to their run and runs to their report, to the
 unrounded `usd` of any partition of an interval adds up exactly.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,6 +69,21 @@ class Line:
     def idle_cost_usd(self) -> Decimal:
         """What of it was idle, rounded."""
         return rounded_usd(self.idle_usd)
+
+    def to_json(self) -> dict[str, str]:
+        """Gives the line as a JSON object; money and time as text."""
+        return {
+            "attempt": self.attempt.label,
+            "purchase": self.attempt.purchase,
+            "resource": self.resource,
+            "band": self.band,
+            "effective": self.effective,
+            "seconds": f"{float(self.seconds):.6f}",
+            "unit_hours": f"{float(self.unit_hours):.6f}",
+            "cost_usd": str(self.cost_usd),
+            "lost_cost_usd": str(self.lost_cost_usd),
+            "idle_cost_usd": str(self.idle_cost_usd),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +202,7 @@ class Bill:
             "surprises": [
                 {"attempt": a.label, "asked": a.asked, "was": a.purchase} for a in self.surprises
             ],
+            "lines": [line.to_json() for line in self.lines],
             "attempts": [attempt.to_record() for attempt in self.attempts],
         }
 
@@ -211,10 +227,9 @@ def bill(attempts: Iterable[Attempt], card: RateCard) -> Bill:
             not know, or lies before the card's first version.
     """
     known = tuple(attempts)
-    labels = [attempt.label for attempt in known]
-    for label in set(labels):
-        if labels.count(label) > 1:
-            raise ValueError(f"attempt {label} is given twice; bill each attempt once")
+    for label, count in Counter(attempt.label for attempt in known).items():
+        if count > 1:
+            raise ValueError(f"attempt {label} is given {count} times; bill each attempt once")
     lines = tuple(line for attempt in known for line in attempt_lines(attempt, card))
     return Bill(lines=lines, attempts=known, card_digest=card.digest)
 

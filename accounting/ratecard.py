@@ -1,21 +1,28 @@
 """From the fields of a YAML file to a `RateCard`: which fields there are, and what they mean."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from accounting.quantities import HOURS_PER_MONTH
 from accounting.ratefile import Field, RateCardError, plain, read_window, read_yaml
-from accounting.rates import Quote, RateCard, Rates, UnitRate, canonical
+from accounting.rates import Quote, RateCard, Rates, UnitRate
 from accounting.tariff import Band, Tariff, TariffError
 from accounting.usage import accelerator_name
 
 EMBEDDED = Path(__file__).with_name("rates.yaml")
-PRICES = ("core_hour", "memory_gib_hour", "storage_gib_month", "gpu_hour")
+VERSION = ("effective", "prices", "owned", "bands", "spot", "priority", "usd_per_unit")
+PRICED = {
+    "core_hour": "core",
+    "memory_gib_hour": "memory_gib",
+    "storage_gib_month": "storage_gib",
+    "gpu_hour": "gpu",
+}
 OWNED = ("electricity", "core", "memory_gib", "gpu")
 MACHINE = ("idle_watts", "busy_watts", "write_off_per_hour")
 FREE = UnitRate(busy=Fraction(0), idle=Fraction(0))
@@ -55,7 +62,7 @@ def parse_card(text: str, *, name: str, file: str) -> RateCard:
         draft = draft.changed(field)
         rates = draft.rates(field)
         if versions and rates.effective <= versions[-1].effective:
-            raise field.fields(required=("effective",), optional=VERSION)["effective"].error(
+            raise effective_field(field).error(
                 f"is {rates.effective}, not after the version before it; sort versions by date"
             )
         versions.append(rates)
@@ -64,11 +71,19 @@ def parse_card(text: str, *, name: str, file: str) -> RateCard:
         currency=currency,
         versions=tuple(versions),
         name=name,
-        content=canonical(plain(root.node)),
+        content=json.dumps(plain(root.node), sort_keys=True, separators=(",", ":")),
     )
 
 
-VERSION = ("effective", "prices", "owned", "bands", "spot", "priority", "usd_per_unit")
+@dataclass(frozen=True, kw_only=True)
+class UnitSource:
+    """Where the rate of a resource comes from."""
+
+    field: Field
+    """The price, or the owned hardware."""
+
+    owned: bool
+    """Whether it is hardware."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,27 +91,41 @@ class Draft:
     """The fields in force so far: a version states only what it changes."""
 
     zone: ZoneInfo
+    """Time zone of the card."""
+
     currency: str
-    prices: Mapping[str, Field] | None = None
-    owned: Mapping[str, Field] | None = None
-    gpu_prices: Mapping[str, Field] | None = None
-    gpu_owned: Mapping[str, Field] | None = None
+    """Currency of the card."""
+
+    units: Mapping[str, UnitSource] = dataclass_field(default_factory=dict)
+    """Sources by resource: core, memory_gib, storage_gib, and gpu.NAME for each accelerator."""
+
+    electricity: Field | None = None
+    """Price of a kilowatt-hour."""
+
     bands: Field | None = None
+    """The tariff."""
+
     spot: Field | None = None
+    """Factor for spot capacity."""
+
     priority: Field | None = None
+    """Factors of the priorities."""
+
     usd_per_unit: Field | None = None
+    """What the currency is worth."""
 
     def changed(self, version: Field) -> "Draft":
-        """Lays a version over the ones before it; GPUs are laid over one by one."""
+        """Lays a version over the ones before it, resource by resource.
+
+        Raises:
+            RateCardError: A field is unknown, or a resource is both priced and owned.
+        """
         given = version.fields(required=("effective",), optional=VERSION)
-        prices = given["prices"].fields(optional=PRICES) if "prices" in given else {}
         owned = given["owned"].fields(optional=OWNED) if "owned" in given else {}
         return replace(
             self,
-            prices={**(self.prices or {}), **{k: v for k, v in prices.items() if k != "gpu_hour"}},
-            owned={**(self.owned or {}), **{k: v for k, v in owned.items() if k != "gpu"}},
-            gpu_prices={**(self.gpu_prices or {}), **_accelerators(prices.get("gpu_hour"))},
-            gpu_owned={**(self.gpu_owned or {}), **_accelerators(owned.get("gpu"))},
+            units={**self.units, **_units(given.get("prices"), owned)},
+            electricity=owned.get("electricity", self.electricity),
             bands=given.get("bands", self.bands),
             spot=given.get("spot", self.spot),
             priority=given.get("priority", self.priority),
@@ -107,40 +136,31 @@ class Draft:
         """Turns the fields in force into rates.
 
         Raises:
-            RateCardError: A resource has no price or two, or a field makes no sense.
+            RateCardError: There is no price for cores, or a field makes no sense.
         """
         quotes: list[Quote] = []
         usd = self._usd(version, quotes)
-        price = partial(_price, usd=usd, quotes=quotes)
-        machine = partial(_machine, kwh=self._kwh(quotes, usd), usd=usd, quotes=quotes)
-        prices, owned = self.prices or {}, self.owned or {}
-
-        def unit(priced: str, bought: str) -> UnitRate | None:
-            if priced in prices and bought in owned:
-                raise owned[bought].error(f"is priced by prices.{priced} too; keep one of them")
-            if priced in prices:
-                return price(prices[priced])
-            return machine(owned[bought]) if bought in owned else None
-
-        core = unit("core_hour", "core")
-        if core is None:
+        kwh = self._kwh(usd, quotes)
+        if "core" not in self.units:
             raise version.error("prices no core; add prices.core_hour or owned.core")
-        memory = unit("memory_gib_hour", "memory_gib") or FREE
-        storage = price(prices["storage_gib_month"]) if "storage_gib_month" in prices else FREE
-        gpu_prices, gpu_owned = self.gpu_prices or {}, self.gpu_owned or {}
-        for name in gpu_owned:
-            if name in gpu_prices:
-                raise gpu_owned[name].error("is priced by prices.gpu_hour too; keep one of them")
+        found = {
+            name: _machine(source.field, kwh=kwh, usd=usd, quotes=quotes)
+            if source.owned
+            else _price(source.field, usd=usd, quotes=quotes)
+            for name, source in self.units.items()
+        }
+        storage = found.get("storage_gib", FREE)
         return Rates(
-            effective=version.fields(required=("effective",), optional=VERSION)["effective"].day(),
-            core=core,
-            memory_gib=memory,
+            effective=effective_field(version).day(),
+            core=found["core"],
+            memory_gib=found.get("memory_gib", FREE),
             storage_gib=UnitRate(
                 busy=storage.busy / HOURS_PER_MONTH, idle=storage.idle / HOURS_PER_MONTH
             ),
             gpus={
-                **{name: price(field) for name, field in gpu_prices.items()},
-                **{name: machine(field) for name, field in gpu_owned.items()},
+                name.removeprefix("gpu."): rate
+                for name, rate in found.items()
+                if name.startswith("gpu.")
             },
             tariff=self._tariff(version),
             spot=Fraction(1) if self.spot is None else Fraction(self.spot.number()),
@@ -160,9 +180,11 @@ class Draft:
             )
         return Fraction(_quote(self.usd_per_unit, "price", quotes, positive=True))
 
-    def _kwh(self, quotes: list[Quote], usd: Fraction) -> Fraction | None:
-        field = (self.owned or {}).get("electricity")
-        return None if field is None else Fraction(_quote(field, "per_kwh", quotes)) * usd
+    def _kwh(self, usd: Fraction, quotes: list[Quote]) -> Fraction | None:
+        """Reads the price of a kilowatt-hour in dollars."""
+        if self.electricity is None:
+            return None
+        return Fraction(_quote(self.electricity, "per_kwh", quotes)) * usd
 
     def _tariff(self, version: Field) -> Tariff:
         if self.bands is None:
@@ -198,10 +220,36 @@ def _band(field: Field) -> Band:
     )
 
 
-def _accelerators(field: Field | None) -> dict[str, Field]:
-    if field is None:
-        return {}
-    return {accelerator_name(name): inner for name, inner in field.entries().items()}
+def effective_field(version: Field) -> Field:
+    """Finds the date of a version."""
+    return version.fields(required=("effective",), optional=VERSION)["effective"]
+
+
+def _units(prices: Field | None, owned: Mapping[str, Field]) -> dict[str, UnitSource]:
+    """Gathers the resources that one version prices, and refuses those that it also owns."""
+    priced = prices.fields(optional=PRICED) if prices is not None else {}
+    found = {
+        name: UnitSource(field=field, owned=False)
+        for name, field in _flat({PRICED[name]: field for name, field in priced.items()}).items()
+    }
+    hardware = _flat({name: field for name, field in owned.items() if name != "electricity"})
+    for name, field in hardware.items():
+        if name in found:
+            path = found[name].field.path
+            raise field.error(f"is also priced by {path}; keep one of them")
+        found[name] = UnitSource(field=field, owned=True)
+    return found
+
+
+def _flat(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """Spreads the accelerators under `gpu` out to one name each."""
+    found: dict[str, Field] = {}
+    for name, field in fields.items():
+        if name == "gpu":
+            found |= {f"gpu.{accelerator_name(gpu)}": one for gpu, one in field.entries().items()}
+        else:
+            found[name] = field
+    return found
 
 
 def _quote(field: Field, name: str, quotes: list[Quote], *, positive: bool = False) -> Decimal:

@@ -29,8 +29,13 @@ class Field:
     """One value of the file, with the name people know it by."""
 
     node: yaml.Node
+    """The value with its place in the file."""
+
     path: str
+    """Where it stands, such as versions[0].prices.core_hour."""
+
     file: str
+    """Name of the file in complaints."""
 
     def error(self, wish: str) -> RateCardError:
         """Builds the complaint that this value is not what the card needs."""

@@ -1,7 +1,6 @@
 """The rate card: what a unit of each resource costs, in force from which date, in which band."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -265,8 +264,3 @@ def hourly_usd(
         )
         total += demand.busy * busy + demand.idle * idle
     return total
-
-
-def canonical(content: object) -> str:
-    """Writes parsed content as JSON that is the same for the same meaning."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -357,6 +357,7 @@ def test_the_json_form_holds_the_whole_breakdown(default_card: RateCard) -> None
     content = cost.to_json()
     assert content["rate_card"] == default_card.digest
     assert Decimal(content["total_cost_usd"]) == cost.total_cost_usd
+    assert sum(Decimal(line["cost_usd"]) for line in content["lines"]) == cost.total_cost_usd
     again = bill([Attempt.from_record(one) for one in content["attempts"]], default_card)
     assert again.usd == cost.usd
     assert set(cost.metrics()) == {
@@ -398,7 +399,7 @@ def test_what_the_card_cannot_price_is_refused(
 def test_an_attempt_given_twice_is_refused(default_card: RateCard) -> None:
     """Nothing is charged twice; the same number of another execution is another attempt."""
     one = attempt(0, NOON, NOON + timedelta(hours=1))
-    with pytest.raises(ValueError, match="train#0 is given twice"):
+    with pytest.raises(ValueError, match="train#0 is given 2 times"):
         bill([one, one], default_card)
     resumed = attempt(0, NOON, NOON + timedelta(hours=1), execution="second")
     assert bill([one, resumed], default_card).usd == 2 * bill([one], default_card).usd

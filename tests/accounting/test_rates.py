@@ -74,6 +74,27 @@ def test_a_version_states_only_what_it_changes(berlin_card: RateCard) -> None:
     assert berlin_card.rates_at(datetime(2026, 6, 30, 22, 0, tzinfo=UTC)) is second
 
 
+def test_a_later_version_can_replace_a_price_by_owned_hardware(read_card: ReadCard) -> None:
+    """Who buys a machine changes from a price list to electricity and a write-off, and back."""
+    card = read_card(
+        GOOD
+        + """\
+  - effective: 2026-07-01
+    owned:
+      electricity: {per_kwh: 0.3, source: contract, date: 2026-07-01}
+      core: {idle_watts: 2, busy_watts: 10, write_off_per_hour: 0.01, source: a, date: 2026-07-01}
+  - effective: 2027-01-01
+    prices:
+      core_hour: {price: 0.04, source: list, date: 2027-01-01}
+"""
+    )
+    prices = [
+        card.usd_per_hour(Resources(cores=1), at=datetime(year, month, 4, 12, tzinfo=UTC))
+        for year, month in ((2026, 3), (2026, 8), (2027, 3))
+    ]
+    assert prices == [Fraction("0.05"), Fraction("0.013"), Fraction("0.04")]
+
+
 def test_factors_that_a_card_leaves_out_are_neutral(read_card: ReadCard) -> None:
     """Without spot and priority nothing is cheaper or dearer."""
     card = read_card(GOOD)
@@ -153,7 +174,7 @@ def test_numbers_keep_the_digits_that_were_typed(read_card: ReadCard) -> None:
                 "      core: {idle_watts: 1, busy_watts: 2, write_off_per_hour: 0, source: a, "
                 "date: 2026-01-01}\n    bands:"
             ),
-            "is priced by prices.core_hour too; keep one of them",
+            "owned.core is also priced by versions[0].prices.core_hour; keep one of them",
         ),
         (
             "    bands:",

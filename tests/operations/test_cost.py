@@ -149,7 +149,7 @@ def test_bill_shows_lost_and_idle_lines_and_surprises(cost: Cost) -> None:
     ("text", "message"),
     [
         ("no json", "- is no JSON"),
-        (json.dumps([RECORD, RECORD]), "attempt train#0 is given twice"),
+        (json.dumps([RECORD, RECORD]), "attempt train#0 is given 2 times"),
         (json.dumps([{**RECORD, "end": "2026-03-04T13:00:00"}]), "-: attempt 0: end is"),
         (json.dumps([{**RECORD, "colour": 1}]), "attempt has the unknown field 'colour'"),
         (json.dumps([3]), "attempt is 3; give an object"),
