@@ -9,7 +9,7 @@ from typing import Literal
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48
 STYLE = """
-.chart{font:12px system-ui,sans-serif;max-width:100%;height:auto}
+.chart{font:12px system-ui,sans-serif;width:100%;max-width:60rem;height:auto}
 .chart text{fill:#57606a}.chart .strong{fill:#1f2328;font-weight:600}
 .chart .grid{stroke:#d8dee4}.chart .first{fill:#2563a8}.chart .second{fill:#d9822b}
 .chart .line{fill:none;stroke:#8c959f;stroke-width:1.5;stroke-dasharray:4 3}

@@ -30,7 +30,6 @@ th,td{padding:.35rem .6rem;border-bottom:1px solid var(--rule);text-align:right;
 th{color:var(--soft);font-weight:500;font-size:.85rem}
 th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
 td.share{width:9rem}td.share i{display:block;height:.6rem;border-radius:.2rem;background:var(--bar)}
-tr.beaten td{color:var(--soft)}
 footer{margin-top:2.5rem;color:var(--soft);font-size:.85rem}
 """
 
