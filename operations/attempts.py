@@ -21,6 +21,7 @@ _UNITS = {
     **{u: Decimal(1024) ** i for i, u in enumerate(("Ki", "Mi", "Gi", "Ti"), start=1)},
 }
 _GIB = Decimal(1024) ** 3
+_ENDS = ("start-node", "end-node")
 
 
 def quantity(text: str) -> Decimal:
@@ -37,8 +38,11 @@ def quantity(text: str) -> Decimal:
 class Try:
     """One attempt of one task, with what helps to look into it."""
 
+    execution: str
+    """Name of the execution: another one where the workflow launched a plan."""
+
     node: str
-    """Node of the workflow."""
+    """Node of the workflow; of a sub-workflow its path, such as n4-0-n1."""
 
     task: str
     """Full name of the task."""
@@ -147,14 +151,17 @@ class Records:
     def tries(self, execution_id: Any, *, parent: str = "") -> Iterator[Try]:
         """All attempts of an execution, those of sub-workflows and launched plans included."""
         for node in self._nodes(execution_id, parent):
+            if node.id.node_id in _ENDS:
+                continue
             launched = node.closure.workflow_node_metadata.executionId
-            if node.metadata.is_parent_node:
-                yield from self.tries(execution_id, parent=node.id.node_id)
-            elif launched.name:
+            records = [] if node.metadata.is_parent_node else list(self._records(node.id))
+            for record in records:
+                yield self._try(record)
+            if launched.name:
                 yield from self.tries(launched)
-            else:
-                for record in self._records(node.id):
-                    yield self._try(node, record)
+            elif not records:
+                # Branches are not marked as parents, but what they ran lies under them.
+                yield from self.tries(execution_id, parent=node.id.node_id)
 
     def _nodes(self, execution_id: Any, parent: str) -> Iterator[Any]:
         from flyteidl.admin.node_execution_pb2 import NodeExecutionListRequest
@@ -182,14 +189,15 @@ class Records:
             if not request.token:
                 return
 
-    def _try(self, node: Any, record: Any) -> Try:
+    def _try(self, record: Any) -> Try:
         from flyteidl.core import execution_pb2
         from flyteidl.event import event_pb2
 
         closure = record.closure
         start = _moment(closure, "started_at")
         return Try(
-            node=node.metadata.spec_node_id or node.id.node_id,
+            execution=record.id.node_execution_id.execution_id.name,
+            node=record.id.node_execution_id.node_id,
             task=record.id.task_id.name,
             number=record.id.retry_attempt,
             phase=execution_pb2.TaskExecution.Phase.Name(closure.phase),
@@ -229,7 +237,7 @@ def billable(
 
     Args:
         tries: the records of one execution.
-        execution: its name.
+        execution: its name; attempts of executions that it launched carry theirs.
         labels: its labels, which tell the priority.
         asked: how it should have been bought, or None where nobody said.
     """
@@ -244,7 +252,7 @@ def billable(
             spot=item.spot,
             asked="spot" if asked == "spot" else ("on-demand" if asked else None),
             priority=labels.get(PRIORITY_LABEL, "normal"),
-            execution=execution,
+            execution="" if item.execution == execution else item.execution,
         )
         for item in tries
         if item.start is not None and item.end is not None

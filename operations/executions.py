@@ -94,7 +94,7 @@ def status(
         tries = list(Records(flyte).tries(execution.id))
         asked = _asked(execution)
         labels = dict(execution.spec.labels.values)
-        attempts = billable(tries, execution="", labels=labels, asked=asked)
+        attempts = billable(tries, execution=name, labels=labels, asked=asked)
         cost = bill(attempts, RateCard.load(rates))
     if as_json:
         record = _row(execution) | {

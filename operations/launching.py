@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -135,6 +136,8 @@ def build(
         inputs=plan.parameters,
         owner=plan.name,
     )
+    if plan.kickoff in plan.parameters:  # a launch by hand is its own kickoff
+        given.setdefault(plan.kickoff, datetime.now(UTC))
     inputs = {key: _input(plan, key, value, upload) for key, value in given.items()}
     for key, parameter in plan.parameters.items():
         if parameter.required and key not in inputs:

@@ -31,6 +31,9 @@ class Plan:
     fixed: Mapping[str, Any]
     """flyteidl Literals that the plan sets for good, by input name."""
 
+    kickoff: str
+    """The input that a schedule fills with its time, or ""."""
+
     labels: Mapping[str, str]
     """Labels that its executions carry."""
 
@@ -115,6 +118,7 @@ def find_plan(flyte: Flyte, name: str, *, version: str | None = None) -> Plan:
         workflow=spec.workflow_id.name,
         parameters=dict(spec.default_inputs.parameters),
         fixed=dict(spec.fixed_inputs.literals),
+        kickoff=spec.entity_metadata.schedule.kickoff_time_input_arg,
         labels=dict(spec.labels.values),
         entity=entity,
     )

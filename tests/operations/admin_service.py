@@ -98,7 +98,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self.executions: dict[str, execution_pb2.Execution] = {}
         self.script: list[int] = [Phase.SUCCEEDED]
         self.scripts: dict[str, list[int]] = {}
-        self.node_executions: dict[str, list[node_execution_pb2.NodeExecution]] = {}
+        self.node_executions: dict[tuple[str, str], list[node_execution_pb2.NodeExecution]] = {}
         self.task_executions: dict[tuple[str, str], list[task_execution_pb2.TaskExecution]] = {}
         self._clock = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -374,7 +374,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return execution_pb2.ExecutionTerminateResponse()
 
     def ListNodeExecutions(self, request: Any, context: Any) -> Any:
-        nodes = self.node_executions.get(request.workflow_execution_id.name, [])
+        key = (request.workflow_execution_id.name, request.unique_parent_id)
+        nodes = self.node_executions.get(key, [])  # without a parent: only the top level
         found, token = page(nodes, request)
         return node_execution_pb2.NodeExecutionList(node_executions=found, token=token)
 

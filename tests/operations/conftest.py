@@ -52,10 +52,10 @@ def register_examples(config: Path, *, version: str) -> None:
     remote = FlyteRemote(
         Config.auto(str(config)), default_project="oppen", default_domain="development"
     )
-    for flow in (example_flows.pipeline, example_flows.free):
+    for flow in (example_flows.pipeline, example_flows.free, example_flows.timed):
         remote.register_workflow(flow, settings, version=version)
-    plan = example_flows.nightly
-    remote.register_launch_plan(plan, version=version, serialization_settings=settings)
+    for plan in (example_flows.nightly, example_flows.morning):
+        remote.register_launch_plan(plan, version=version, serialization_settings=settings)
 
 
 @pytest.fixture

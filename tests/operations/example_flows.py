@@ -73,6 +73,19 @@ def free(size: Size = Size.SMALL) -> str:
     return prepare(data=None, size=size)
 
 
+@workflow
+def timed(kickoff: datetime) -> str:
+    """Must know when it was started."""
+    return prepare(data=None, size=Size.SMALL)
+
+
+morning = LaunchPlan.get_or_create(
+    timed,
+    name="morning",
+    schedule=CronSchedule(schedule="0 6 * * *", kickoff_time_input_arg="kickoff"),
+)
+
+
 nightly = LaunchPlan.get_or_create(
     pipeline,
     name="nightly",

@@ -68,11 +68,12 @@ def add_attempt(
     instance: int = STANDARD,
     error: str = "",
     log: str = "",
+    parent: str = "",
 ) -> None:
     """Adds what Flyte records of one attempt, and its node when it is the first."""
     execution = server.admin.executions[name]
     node_id = identifier_pb2.NodeExecutionIdentifier(node_id=node, execution_id=execution.id)
-    nodes = server.admin.node_executions.setdefault(name, [])
+    nodes = server.admin.node_executions.setdefault((name, parent), [])
     if node not in {item.id.node_id for item in nodes}:
         metadata = node_execution_pb2.NodeExecutionMetaData(spec_node_id=node)
         nodes.append(node_execution_pb2.NodeExecution(id=node_id, metadata=metadata))
@@ -177,6 +178,38 @@ def test_the_priority_of_the_labels_is_billed(
     add_attempt(registered, "f1", node="n0", task="example_flows.prepare", minutes=60)
     record = json.loads(oppen("status", "f1", "--rates", rates, "--json").stdout)
     assert Decimal(record["bill"]["total_cost_usd"]) == Decimal("0.05") / 2 * Decimal("1.5")
+
+
+def test_attempts_in_branches_and_sub_workflows_and_launched_plans_are_found(
+    registered: AdminServer, oppen: Run, rates: str
+) -> None:
+    """What a conditional, a sub-workflow and another execution ran all counts."""
+    start(registered, oppen, "f1")
+    start(registered, oppen, "f2")
+    prepare = {"task": "example_flows.prepare", "minutes": 60}
+    add_attempt(registered, "f1", node="n0-0-n1", parent="n0-0", **prepare)
+    add_attempt(registered, "f1", node="n1-0-n1", parent="n1", **prepare)
+    add_attempt(registered, "f2", node="n1-0-n1", **prepare)
+    top = []
+    for name, parent in (("start-node", ""), ("n0", ""), ("n0-0", "n0"), ("n1", ""), ("n2", "")):
+        node = node_execution_pb2.NodeExecution()
+        node.id.node_id = name
+        node.id.execution_id.CopyFrom(registered.admin.executions["f1"].id)
+        node.metadata.is_parent_node = name == "n1"
+        if name == "n2":
+            launched = registered.admin.executions["f2"].id
+            node.closure.workflow_node_metadata.executionId.CopyFrom(launched)
+        top.append((parent, node))
+    for parent in ("", "n0"):
+        nodes = [node for under, node in top if under == parent]
+        registered.admin.node_executions["f1", parent] = nodes
+    record = json.loads(oppen("status", "f1", "--rates", rates, "--json").stdout)
+    assert list(record["bill"]["by_attempt"]) == [
+        "n0-0-n1.prepare#0",
+        "n1-0-n1.prepare#0",
+        "f2/n1-0-n1.prepare#0",
+    ]
+    assert Decimal(record["bill"]["total_cost_usd"]) == 3 * Decimal("0.025")
 
 
 def test_a_node_that_waits_costs_nothing(registered: AdminServer, oppen: Run) -> None:

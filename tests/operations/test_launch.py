@@ -154,6 +154,16 @@ def test_a_dry_run_creates_nothing(registered: AdminServer, oppen: Run) -> None:
     assert record["labels"][PRIORITY] == "normal"
 
 
+def test_a_scheduled_plan_that_is_launched_by_hand_starts_now(
+    registered: AdminServer, oppen: Run
+) -> None:
+    """The input that the schedule fills is filled with the present time."""
+    done = oppen("launch", "morning")
+    assert done.exit_code == Exit.OK, done.output
+    moment = launched(registered).inputs.literals["kickoff"].scalar.primitive.datetime
+    assert abs(moment.ToDatetime(UTC) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
 def test_a_workflow_without_such_inputs_still_gets_priority_and_purchase(
     registered: AdminServer, oppen: Run
 ) -> None:
