@@ -105,6 +105,8 @@ PHRASINGS: tuple[Phrasing, ...] = (
         Investigate {alert} {place}, do not fix it yet.
         {labels} Only diagnose this.
         {other}. Look into it but change nothing.
+        Only diagnose the {words} alert.
+        Diagnose {alert} {place}, nothing else.
         """,
     ),
     *_phrasings(
@@ -273,24 +275,35 @@ def unknown_alert_requests(split: Split) -> Iterator[tuple[str, str]]:
 _IRRELEVANT: Mapping[Split, str] = MappingProxyType(
     {
         Split.TRAIN: """
-        What is the capital of {Portugal|Japan|Kenya|Peru}?
-        Write a {poem|song|story} about {autumn|the sea|my cat}.
-        How long do I boil {eggs|potatoes|rice}?
-        Translate good {morning|night} into {French|Spanish|Turkish}.
-        Who won the {football|tennis|chess} final?
+        What is the capital of {Portugal|Japan|Kenya|Peru|Sweden|Egypt}?
+        Write a {poem|song|story} about {autumn|the sea|my cat|bread}.
+        How long do I boil {eggs|potatoes|rice|corn}?
+        Translate good {morning|night} into {French|Spanish|Turkish|Greek}.
+        Who won the {football|tennis|chess|golf} final?
         What is {seven|twelve|ninety} times {three|four|eight}?
-        Recommend a {film|book|restaurant} for tonight.
-        Tell me a joke about {programmers|penguins|lawyers}.
-        What will the weather be {tomorrow|on Sunday}?
-        How do I {iron a shirt|plant tomatoes|tie a tie}?
-        Summarise the history of {Rome|jazz|the bicycle}.
-        What is a {StatefulSet|ConfigMap|kubelet}?
-        Explain how {DNS|TLS|etcd} works.
-        Which {shell|editor|keyboard} do you like best?
-        How much is a litre of {milk|petrol}?
-        When was {Linux|Python} first released?
+        Recommend a {film|book|restaurant|podcast} for tonight.
+        Tell me a joke about {programmers|penguins|lawyers|robots}.
+        What will the weather be {tomorrow|on Sunday|in May}?
+        How do I {iron a shirt|plant tomatoes|tie a tie|clean a window|draw a horse}?
+        Summarise the history of {Rome|jazz|the bicycle|printing}.
+        What is a {StatefulSet|ConfigMap|kubelet|Deployment|namespace|node}?
+        Explain how {DNS|TLS|etcd|a queue|a certificate} works.
+        Why is {Kubernetes|Redis|Prometheus|Flux} so popular?
+        Who invented {the telephone|the pod|Git|Helm}?
+        Is {Kubernetes|Docker|Linux} hard to learn?
+        Compare {cats and dogs|trains and planes|Python and Go}.
+        Which {shell|editor|keyboard|monitor} do you like best?
+        How much is a litre of {milk|petrol|paint}?
+        When was {Linux|Python|Kubernetes} first released?
+        How {old|tall|heavy} is {an elephant|the Eiffel tower|the moon}?
+        Plan a {holiday|dinner|walk} for {two|my family}.
+        Where can I {park my car|buy a guitar|see a play}?
+        What should I cook with {rice|beans|mushrooms}?
         Hello, who are you?
+        Nice to meet you.
+        How are you today?
         What can you do?
+        Can we talk about something else?
         Thank you very much!
         """,
         Split.VALID: """
@@ -344,9 +357,19 @@ def _expanded(template: str) -> Iterator[str]:
 
 SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
     {
-        Split.TRAIN: ("{text}", "Hi. {text}", "{text} Thanks!"),
+        Split.TRAIN: (
+            "{text}",
+            "Hi. {text}",
+            "{text} Thanks!",
+            "Listen: {text}",
+            "Hm, {text_lower}",
+        ),
         Split.VALID: ("Hello there. {text}",),
-        Split.TEST_IRRELEVANT: ("{text}", "Good evening, {text_lower}", "One more thing: {text}"),
+        Split.TEST_IRRELEVANT: (
+            "{text}",
+            "Good evening, {text_lower}",
+            "One more thing: {text_lower}",
+        ),
     }
 )
 """How the requests of a tools file are worded; the texts of the test are other texts as well."""
