@@ -34,6 +34,21 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(rf"(?i)(?:^|[\s'\"`])--?[\w-]*{_CREDENTIAL_WORD}(?:=|\s+)(?!-){_VALUE}"),
     ),
     (
+        "a credential option",
+        re.compile(
+            rf"(?:\bcurl\b.*?\s(?:-u|--user)[= ]\s*['\"]?[^\s:]+:|\bredis-cli\b.*?\s-a\s+"
+            rf"|\bsshpass\s+-p\s*|\bmysql(?:dump)?\b.*?\s-p(?=\S)){_VALUE}"
+        ),
+    ),
+    (
+        "a credential in YAML",
+        # A digit or a sign in the value, or quotes, tell it from prose such as "Token: expired".
+        re.compile(
+            rf"(?i)^[\s>-]*[\w.-]*{_CREDENTIAL_WORD}['\"]?:\s+{_PLACEHOLDER}"
+            r"(?P<value>'[^'\n]+'|\"[^\"\n]+\"|(?=\S*[\d!@#%^&*+=/])\S{6,})\s*$"
+        ),
+    ),
+    (
         "a credential assignment",
         re.compile(rf"(?i)(?:\b|_)\w*{_CREDENTIAL_WORD}=(?!=){_VALUE}"),
     ),

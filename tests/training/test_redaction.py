@@ -17,6 +17,12 @@ from training.redaction import REDACTED, redact
         ("git clone https://x/y  # ghp_0123456789abcdefghij0123", "ghp_0123456789abcdefghij0123"),
         ("curl -H 'Authorization: Bearer abcdefgh12345678' u", "abcdefgh12345678"),
         ("kubectl create secret generic a --from-literal=password=hunter22", "hunter22"),
+        ("curl -s -u bob:hunter22 https://api", "hunter22"),
+        ("redis-cli -h db -a hunter22 ping", "hunter22"),
+        ("mysql -u root -phunter22 -e 'select 1'", "hunter22"),
+        ("sshpass -p hunter22 ssh node-a", "hunter22"),
+        ("  password: hunter22", "hunter22"),
+        ('  clientSecret: "correct horse"', "correct horse"),
         ("echo eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.sig-nature", "eyJzdWIiOiIxMjM0In0"),
     ],
 )
@@ -39,6 +45,11 @@ def test_credentials_are_taken_out(line: str, secret: str) -> None:
         "kubectl get secret sops-age -n flux-system",
         "Renew the token and the password of the receiver.",
         "kubectl get pods --token-file /x",
+        "Token: expired",
+        "password: $PASSWORD",
+        "curl -u bob:$PASSWORD https://api",
+        "kubectl logs -p web",
+        "redis-cli -h memory-store.bruno info memory",
     ],
 )
 def test_placeholders_and_words_stay(line: str) -> None:
