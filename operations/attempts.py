@@ -1,7 +1,7 @@
 """What an execution really held: every attempt of every task, as Flyte's records show it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -68,17 +68,19 @@ class Try:
     error: str = ""
     """What it died of, or ""."""
 
-    logs: tuple[tuple[str, str], ...] = field(default=())
+    logs: tuple[tuple[str, str], ...] = ()
     """Name and address of each log."""
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it has run, or None while it waits."""
+        if self.start is None or self.end is None:
+            return None
+        return (self.end - self.start).total_seconds()
 
-def task_resources(template: Any, overrides: Any = None) -> Resources:
-    """What a task asks for, from its serialised template (a flyteidl TaskTemplate).
 
-    Args:
-        template: the registered task.
-        overrides: the node's TaskNodeOverrides, where it has any.
-    """
+def task_resources(template: Any) -> Resources:
+    """What a task asks for, from its serialised template (a flyteidl TaskTemplate)."""
     from flyteidl.core import tasks_pb2
     from google.protobuf.json_format import MessageToDict
 
@@ -87,9 +89,6 @@ def task_resources(template: Any, overrides: Any = None) -> Resources:
     limits = {entry.name: entry.value for entry in template.container.resources.limits}
     if template.HasField("k8s_pod"):
         requests, limits = _pod_requests(template)
-    if overrides is not None:
-        requests |= {entry.name: entry.value for entry in overrides.resources.requests}
-        limits |= {entry.name: entry.value for entry in overrides.resources.limits}
     asked = limits | requests  # Kubernetes takes the limit where no request is given
     accelerator = template.extended_resources.gpu_accelerator.device
     cores, memory = asked.get(names.CPU), asked.get(names.MEMORY)

@@ -84,7 +84,7 @@ def status(
     Example: `oppen status f3a9c1d27be04415a6f2`
     """
     from accounting.bill import bill
-    from accounting.rates import RateCard
+    from accounting.rates import RateCard, RatesError
     from operations.attempts import Records, billable
     from operations.remote import connect
 
@@ -95,17 +95,22 @@ def status(
         asked = _asked(execution)
         labels = dict(execution.spec.labels.values)
         attempts = billable(tries, execution=name, labels=labels, asked=asked)
-        cost = bill(attempts, RateCard.load(rates))
+        card = RateCard.load(rates)
+        try:
+            cost, unpriced = bill(attempts, card), ""
+        except RatesError as error:
+            cost, unpriced = None, str(error)
     if as_json:
         record = _row(execution) | {
             "error": failure(execution),
             "console": console_address(flyte, name),
             "attempts": [_try_row(item) for item in tries],
-            "bill": cost.to_json(),
+            "bill": None if cost is None else cost.to_json(),
+            "unpriced": unpriced,
         }
         typer.echo(json.dumps(record, default=str))
         return
-    _show(flyte, execution, tries, cost)
+    _show(flyte, execution, tries, cost, unpriced)
 
 
 def logs(
@@ -270,27 +275,34 @@ def _try_row(item: "Try") -> dict[str, Any]:
     }
 
 
-def _show(flyte: "Flyte", execution: Any, tries: Sequence["Try"], cost: "Bill") -> None:
+def _show(
+    flyte: "Flyte", execution: Any, tries: Sequence["Try"], cost: "Bill | None", unpriced: str
+) -> None:
     row = _row(execution)
     typer.echo(f"{row['launch_plan']} at {row['version']}: {row['phase']}")
     if why := failure(execution):
         typer.echo(why)
     typer.echo(console_address(flyte, execution.id.name))
-    amounts = iter(cost.by_attempt.values())
-    rows = [
-        {
-            "node": item.node,
-            "task": item.task.rpartition(".")[2],
-            "attempt": item.number,
-            "phase": item.phase,
-            "seconds": (item.end - item.start).total_seconds() if item.start and item.end else None,
-            "purchase": "spot" if item.spot else "on-demand",
-            "USD": f"{next(amounts):.6f}" if item.start and item.end else None,
-        }
-        for item in tries
-    ]
+    amounts = iter([] if cost is None else cost.by_attempt.values())
+    rows = []
+    for item in tries:
+        amount = None if item.seconds is None else next(amounts, None)
+        rows.append(
+            {
+                "node": item.node,
+                "task": item.task.rpartition(".")[2],
+                "attempt": item.number,
+                "phase": item.phase,
+                "seconds": item.seconds,
+                "purchase": "spot" if item.spot else "on-demand",
+                "USD": None if amount is None else f"{amount:.6f}",
+            }
+        )
     if rows:
         _table(rows)
+    if cost is None:
+        typer.echo(f"cost so far: unknown, {unpriced}")
+        return
     typer.echo(f"cost so far: {cost.total_cost_usd} USD, lost work {cost.lost_cost_usd} USD")
     for attempt in cost.surprises:
         typer.echo(f"{attempt.label} was {attempt.purchase}, not {attempt.asked}")

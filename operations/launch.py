@@ -142,9 +142,10 @@ def launch(
             upload=lambda path: _upload(flyte, path, dry_run=dry_run),
         )
         known = execution_name is not None and find_execution(flyte, request.name) is not None
-        expected = _price(flyte, request, seconds=seconds, rates=rates)
-        if not (known or force):
-            _hold(expected, terms, partly=in_force(plan, request.inputs, "over_budget") == "train")
+        expected = _price(flyte, request, terms, seconds=seconds, rates=rates)
+        partly = in_force(plan, request.inputs, "over_budget") == "train"
+        if not (known or force or partly):
+            _hold(expected, terms)
         if not dry_run:
             create(flyte, request)
         verb = "would launch" if dry_run else "had launched" if known else "launched"
@@ -226,27 +227,28 @@ def _upload(flyte: "Flyte", path: Path, *, dry_run: bool) -> str:
 
 
 def _price(
-    flyte: "Flyte", request: "Request", *, seconds: float | None, rates: Path | None
-) -> "Expectation | None":
-    from accounting.rates import RateCard
-    from operations.prices import expect
+    flyte: "Flyte", request: "Request", terms: "Terms", *, seconds: float | None, rates: Path | None
+) -> "Expectation":
+    """Prices the launch; without a budget, a GPU that the card does not know stops nothing."""
+    from accounting.rates import RateCard, RatesError
+    from operations.prices import Expectation, expect
 
     card = RateCard.load(rates)
-    return expect(flyte, request, seconds=seconds, card=card, now=datetime.now(UTC))
+    try:
+        return expect(flyte, request, seconds=seconds, card=card, now=datetime.now(UTC))
+    except RatesError as error:
+        if terms.budget_usd is not None:
+            raise
+        return Expectation(usd=None, seconds=None, basis=str(error))
 
 
-def _hold(expected: "Expectation | None", terms: "Terms", *, partly: bool) -> None:
+def _hold(expected: "Expectation", terms: "Terms") -> None:
     """Refuses what is expected to break its terms.
-
-    Args:
-        expected: what the launch is expected to cost, or None where nobody knows.
-        terms: budget and deadline.
-        partly: whether the workflow was told to train as far as the budget goes.
 
     Raises:
         RemoteError: It would cost too much or end too late.
     """
-    if expected is None or partly:
+    if expected.usd is None or expected.seconds is None:
         return
     if terms.budget_usd is not None and expected.usd > terms.budget_usd:
         raise RemoteError(
@@ -264,7 +266,7 @@ def _hold(expected: "Expectation | None", terms: "Terms", *, partly: bool) -> No
 
 
 def _record(
-    flyte: "Flyte", request: "Request", expected: "Expectation | None", *, dry_run: bool
+    flyte: "Flyte", request: "Request", expected: "Expectation", *, dry_run: bool
 ) -> dict[str, Any]:
     from operations.execution import console_address
     from operations.literals import plain
@@ -278,9 +280,9 @@ def _record(
         "priority": request.priority,
         "purchase": request.purchase,
         "labels": dict(request.labels),
-        "expected_usd": None if expected is None else str(expected.usd),
-        "expected_seconds": None if expected is None else expected.seconds,
-        "expected_basis": None if expected is None else expected.basis,
+        "expected_usd": None if expected.usd is None else str(expected.usd),
+        "expected_seconds": expected.seconds,
+        "expected_basis": expected.basis,
         "console": None if dry_run else console_address(flyte, request.name),
         "dry_run": dry_run,
     }
@@ -290,7 +292,7 @@ def _tell(record: dict[str, Any], *, verb: str) -> None:
     name, plan = record["execution"], record["launch_plan"]
     typer.echo(f"{verb} {plan} at {record['version']} as {name}")
     if record["expected_usd"] is None:
-        typer.echo("expected cost: unknown, no run of it has succeeded yet (say --seconds)")
+        typer.echo(f"expected cost: unknown, {record['expected_basis']}")
     else:
         took = timedelta(seconds=round(record["expected_seconds"]))
         cost = f"{Decimal(record['expected_usd']):.4f} USD in {took}"

@@ -23,14 +23,14 @@ HISTORY = 5
 class Expectation:
     """Cost and end of a launch, if it goes as the runs before it."""
 
-    usd: Decimal
-    """Cost of all tasks at the rates in force while they run."""
+    usd: Decimal | None
+    """Cost of all tasks at the rates in force while they run, or None where nobody knows."""
 
-    seconds: float
-    """From the start of the first task to the end of the last."""
+    seconds: float | None
+    """From the start of the first task to the end of the last, or None where nobody knows."""
 
     basis: str
-    """Where the durations come from, for people."""
+    """Where the durations come from, or why there is no price, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class _Step:
 
 def expect(
     flyte: Flyte, request: Request, *, seconds: float | None, card: RateCard, now: datetime
-) -> Expectation | None:
-    """Prices a launch from now on, or gives None when nothing tells how long it will take.
+) -> Expectation:
+    """Prices a launch from now on, as far as anything tells how long it will take.
 
     Args:
         flyte: where the plan and its history are.
@@ -53,6 +53,9 @@ def expect(
             left out. None takes the medians of earlier runs.
         card: the rates.
         now: when it would start.
+
+    Raises:
+        RatesError: The card does not price a GPU that the plan asks for.
     """
     templates = {template.id.name: template for template in _templates(flyte, request)}
     resources = {name: task_resources(template) for name, template in templates.items()}
@@ -64,7 +67,8 @@ def expect(
         steps = _medians(runs, resources)
         basis = f"median of {len(runs)} earlier run{'s' if len(runs) != 1 else ''}"
     if not steps:
-        return None
+        reason = "no run of it has succeeded yet (say --seconds)"
+        return Expectation(usd=None, seconds=None, basis=reason)
     attempts = [
         Attempt(
             task=step.task,

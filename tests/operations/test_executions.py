@@ -306,6 +306,25 @@ def test_a_first_launch_says_that_it_knows_no_price(registered: AdminServer, opp
     assert "expected cost: unknown" in done.stdout
 
 
+def test_a_gpu_without_a_price_stops_only_what_has_a_budget(
+    registered: AdminServer, oppen: Run, tmp_path: Path
+) -> None:
+    """Launching and looking go on where the card lacks a GPU; holding a budget cannot."""
+    card = tmp_path / "no-t4.yaml"
+    card.write_text("\n".join(line for line in CARD.splitlines() if "t4" not in line))
+    rates = ("--rates", str(card))
+    given = ("launch", "pipeline", "-i", "name=a", "--seconds", "60", *rates)
+    held = oppen(*given, "--budget-usd", "5")
+    assert held.exit_code == Exit.USAGE
+    assert "gpu_type is 't4'" in held.stderr
+    done = oppen(*given, "--name", "f1")
+    assert done.exit_code == Exit.OK
+    assert "expected cost: unknown, gpu_type is 't4'" in done.stdout
+    add_attempt(registered, "f1", node="n1", task="example_flows.train", minutes=1)
+    assert "cost so far: unknown, gpu_type is 't4'" in oppen("status", "f1", *rates).stdout
+    assert json.loads(oppen("status", "f1", *rates, "--json").stdout)["bill"] is None
+
+
 def template(**resources: str) -> tasks_pb2.TaskTemplate:
     """A container task that requests `resources`."""
     names = tasks_pb2.Resources.ResourceName

@@ -1,0 +1,277 @@
+"""What a cluster is told: every task, workflow and launch plan, as it is registered."""
+
+import importlib
+import pkgutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from flytekit.extras.accelerators import A100, T4
+from google.protobuf.json_format import MessageToDict
+
+ROOMS = ("tasks", "workflows", "launchplans")
+ROLES = {role: f"registry.example/oppen/{role}:abc" for role in ("tasks", "training")}
+TERMS = ("budget_usd", "deadline", "priority", "purchase")
+SIDE_EFFECTS = ("open", "price", "register", "store", "publish", "promote", "package", "cost")
+"""Words in the names of tasks that act on the world outside, or on nothing but numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specs:
+    """Serialised entities by full name."""
+
+    tasks: dict[str, Any]
+    """TaskTemplate messages."""
+
+    workflows: dict[str, Any]
+    """WorkflowTemplate messages."""
+
+    plans: dict[str, Any]
+    """LaunchPlan specs; workflows' own plans are left out."""
+
+
+def settings() -> Any:
+    """Settings of a registration, with an image for each role."""
+    from flytekit.configuration import Image, ImageConfig, SerializationSettings
+
+    images = [Image(name=r, fqn=f"registry.example/oppen/{r}", tag="abc") for r in ROLES]
+    return SerializationSettings(
+        image_config=ImageConfig(default_image=None, images=images),
+        project="oppen",
+        domain="development",
+        version="abc",
+    )
+
+
+def serialised(entity: Any) -> Any:
+    """The message that registers one entity."""
+    from flytekit.tools.translator import get_serializable
+
+    return get_serializable(OrderedDict(), settings(), entity).to_flyte_idl()
+
+
+def named_here(plan: Any) -> bool:
+    """Whether a plan of this project has a name of its own, unlike the workflows' default plans."""
+    return plan.name != plan.workflow.name and plan.workflow.name.partition(".")[0] in ROOMS
+
+
+@pytest.fixture(scope="module")
+def specs() -> Specs:
+    """All entities of the project."""
+    from flytekit.core.base_task import PythonTask
+    from flytekit.core.context_manager import FlyteEntities
+    from flytekit.core.launch_plan import LaunchPlan
+    from flytekit.core.workflow import WorkflowBase
+
+    for room in ROOMS:
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+            importlib.import_module(module.name)
+    found = Specs(tasks={}, workflows={}, plans={})
+    for entity in FlyteEntities.entities:
+        own = entity.name.partition(".")[0] in ROOMS
+        if isinstance(entity, PythonTask) and own:
+            found.tasks[entity.name] = serialised(entity).template
+        elif isinstance(entity, WorkflowBase) and own:
+            found.workflows[entity.name] = serialised(entity).template
+        elif isinstance(entity, LaunchPlan) and named_here(entity):
+            found.plans[entity.name] = serialised(entity).spec
+    assert found.tasks
+    assert found.workflows
+    return found
+
+
+def resources(template: Any, kind: str) -> dict[str, str]:
+    """Requests or limits of a task's container, by resource name."""
+    from flyteidl.core.tasks_pb2 import Resources
+
+    entries = getattr(template.container.resources, kind)
+    return {Resources.ResourceName.Name(entry.name): entry.value for entry in entries}
+
+
+def gpus(template: Any) -> int:
+    """GPUs that one pod of the task holds."""
+    return int(resources(template, "requests").get("GPU", "0"))
+
+
+def acting(specs: Specs) -> Iterator[tuple[str, Any]]:
+    """The tasks that price, register, upload, publish."""
+    for name, template in specs.tasks.items():
+        if name.rpartition(".")[2].startswith(SIDE_EFFECTS):
+            yield name, template
+
+
+def test_every_task_runs_in_the_image_of_a_role(specs: Specs) -> None:
+    """Images are named by role, so that a registration decides where they come from."""
+    for name, template in specs.tasks.items():
+        assert template.container.image in ROLES.values(), name
+
+
+def test_every_task_requests_what_it_is_limited_to(specs: Specs) -> None:
+    """Equal requests and limits: no pod is evicted first, and the bill is what the pod held."""
+    for name, template in specs.tasks.items():
+        requests, limits = resources(template, "requests"), resources(template, "limits")
+        assert requests == limits, name
+        assert {"CPU", "MEMORY"} <= set(requests), name
+
+
+def test_every_task_ends_by_itself_and_is_tried_again(specs: Specs) -> None:
+    """No task runs without a timeout, and none gives up at the first lost node."""
+    for name, template in specs.tasks.items():
+        assert template.metadata.timeout.seconds > 0, name
+        assert template.metadata.retries.retries > 0, name
+
+
+def test_training_holds_gpus_with_shared_memory(specs: Specs) -> None:
+    """Whoever trains gets the GPU and a /dev/shm for loaders and NCCL; the image has torch."""
+    training = {n: t for n, t in specs.tasks.items() if n.rpartition(".")[2].startswith("train")}
+    assert training
+    for name, template in training.items():
+        assert gpus(template) > 0, name
+        assert template.extended_resources.shared_memory.mount_path == "/dev/shm", name  # noqa: S108 - of the pod
+        assert template.container.image == ROLES["training"], name
+
+
+def test_no_gpu_is_held_while_pricing_registering_or_uploading(specs: Specs) -> None:
+    """What needs no torch runs in the light image without a GPU."""
+    names = [name for name, _ in acting(specs)]
+    assert names
+    for name, template in acting(specs):
+        assert gpus(template) == 0, name
+        assert template.container.image == ROLES["tasks"], name
+
+
+def test_an_accelerator_of_the_machine_table_selects_nodes() -> None:
+    """One changed row of the table asks for a GPU type; without it any will do."""
+    from flytekit import task
+
+    from tasks.machines import GPU
+
+    def work() -> None:
+        """Nothing."""
+
+    plain = serialised(task(**GPU.options())(work)).template
+    assert not plain.extended_resources.HasField("gpu_accelerator")
+    for accelerator, device in ((T4, "nvidia-tesla-t4"), (A100, "nvidia-tesla-a100")):
+        machine = replace(GPU, accelerator=accelerator)
+        template = serialised(task(**machine.options())(work)).template
+        assert template.extended_resources.gpu_accelerator.device == device
+        assert gpus(template) == 1
+
+
+def test_several_nodes_are_an_elastic_pytorch_job(specs: Specs) -> None:
+    """One to four pods of one GPU each rendezvous by themselves and leave nothing behind.
+
+    A PyTorchJob with a fixed master has 1 + (n - 1) pods and dies with the master; an elastic one
+    has n equal workers, any of which may go.
+    """
+    job = specs.tasks["tasks.train_image_elastic.train_classifier_nodes"]
+    assert job.type == "pytorch"
+    custom = MessageToDict(job.custom)
+    assert custom["elasticConfig"] == {
+        "rdzvBackend": "c10d",
+        "minReplicas": 1,
+        "maxReplicas": 4,
+        "nprocPerNode": 1,
+        "maxRestarts": 3,
+    }
+    assert custom["workerReplicas"]["replicas"] == 4
+    assert "replicas" not in custom.get("masterReplicas", {})
+    assert custom["runPolicy"]["cleanPodPolicy"] == "CLEANPOD_POLICY_ALL"
+    assert custom["runPolicy"]["ttlSecondsAfterFinished"] == 600
+    assert gpus(job) == 1
+
+
+def test_one_node_needs_no_operator(specs: Specs) -> None:
+    """Two processes on one node are a plain pod with a GPU for each."""
+    pod = specs.tasks["tasks.train_image_elastic.train_classifier_ddp"]
+    assert pod.type == "python-task"
+    assert gpus(pod) == 2
+
+
+def test_rendezvous_waits_for_nodes_that_pull_their_image() -> None:
+    """A node may take minutes to be ready; reading must not time out before joining does."""
+    from tasks.train_image_elastic import train_classifier_ddp, train_classifier_nodes
+
+    for task in (train_classifier_ddp, train_classifier_nodes):
+        waits = task.task_config.rdzv_configs
+        assert {"timeout", "join_timeout", "read_timeout"} <= set(waits)
+        assert min(waits.values()) >= 900
+        assert not task.task_config.increase_shared_mem  # the machine table does it
+
+
+def test_only_preparation_is_cached(specs: Specs) -> None:
+    """Prepared data is kept by its content; what acts, trains or measures is done anew."""
+    cached = {name for name, t in specs.tasks.items() if t.metadata.discoverable}
+    assert cached
+    for name in cached:
+        assert name.rpartition(".")[2].startswith("prepare"), name
+        assert specs.tasks[name].metadata.discovery_version, name
+    assert not cached & {name for name, _ in acting(specs)}
+
+
+def test_spot_is_asked_for_by_launches_not_by_tasks(specs: Specs) -> None:
+    """Only the handling of data may be interrupted whatever the launch says: it is soon redone."""
+    for name, template in specs.tasks.items():
+        if template.metadata.interruptible:
+            assert name.rpartition(".")[2].startswith(("locate", "prepare")), name
+            assert gpus(template) == 0, name
+
+
+def test_secrets_have_groups(specs: Specs) -> None:
+    """Open-source Flyte mounts a secret by its group; one without would never arrive."""
+    for name, template in specs.tasks.items():
+        for secret in template.security_context.secrets:
+            assert secret.group, name
+
+
+def test_every_pipeline_takes_the_terms_of_a_launch(specs: Specs) -> None:
+    """Budget, deadline, priority and purchase are inputs with defaults, in every pipeline."""
+    pipelines = {n for n in specs.workflows if n.endswith("_pipeline")}
+    assert pipelines
+    for name in pipelines:
+        assert set(TERMS) <= set(specs.workflows[name].interface.inputs.variables), name
+
+
+def bound(spec: Any) -> set[str]:
+    """The inputs of a plan that need nobody to give them."""
+    parameters = spec.default_inputs.parameters
+    given = {name for name, parameter in parameters.items() if not parameter.required}
+    return given | set(spec.fixed_inputs.literals)
+
+
+def scheduled(specs: Specs) -> list[tuple[str, Any]]:
+    """The plans that fire by themselves."""
+    return [
+        (name, spec)
+        for name, spec in specs.plans.items()
+        if spec.entity_metadata.schedule.WhichOneof("ScheduleExpression")
+    ]
+
+
+def test_scheduled_plans_can_fire(specs: Specs) -> None:
+    """Flytekit accepts open inputs and wrong kickoff arguments; such a plan fails in silence."""
+    for name, spec in scheduled(specs):
+        schedule = spec.entity_metadata.schedule
+        inputs = set(spec.default_inputs.parameters) | set(spec.fixed_inputs.literals)
+        kickoff = {schedule.kickoff_time_input_arg} - {""}
+        assert kickoff <= inputs, name
+        assert inputs - bound(spec) <= kickoff, name
+        assert len(schedule.cron_schedule.schedule.split()) == 5, name
+
+
+def test_labels_and_interruptible_of_a_plan_follow_its_terms(specs: Specs) -> None:
+    """What a plan says in its inputs it also asks of the cluster: Kueue's class and queue."""
+    from operations.launching import PRIORITY_LABEL, QUEUE_LABEL, QUEUES
+    from operations.literals import plain
+
+    for name, spec in specs.plans.items():
+        literals = {k: p.default for k, p in spec.default_inputs.parameters.items()}
+        literals |= dict(spec.fixed_inputs.literals)
+        if "priority" not in literals:
+            continue
+        priority, labels = plain(literals["priority"]), spec.labels.values
+        if priority != "normal" or labels:
+            assert labels[PRIORITY_LABEL] == priority, name
+            assert labels[QUEUE_LABEL] == QUEUES[priority], name
