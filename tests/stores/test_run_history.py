@@ -3,21 +3,22 @@
 import json
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from operations.cost import cost_app
+from operations.servers import Servers
+from stores import tracking
 from stores.run_history import HistoryError, finished_runs
 
+EXPERIMENT = "run-history"
+TABLES = ("runs", "tags", "params", "latest_metrics")
 RUNS = 10_000
 FIRST = datetime(2026, 7, 1, 12, tzinfo=UTC)
 STEP = timedelta(minutes=13)
@@ -32,88 +33,75 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def fill(database: Path) -> None:
-    """Logs one run through the client, then copies its rows to make thousands."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{database}")
-    experiment = client.create_experiment("mnist", artifact_location="mlflow-artifacts:/1")
-    run = client.create_run(experiment, start_time=0, tags={"oppen.agent": "agent-sre"})
-    client.log_param(run.info.run_id, "batch_size", 64)
-    client.log_metric(run.info.run_id, "accuracy", 0.98)
-    client.set_terminated(run.info.run_id)
-    client.set_tag(run.info.run_id, "oppen.cost", "{}")
-    with sqlite3.connect(database) as connection:
-        tables = ("runs", "tags", "params", "latest_metrics")
-        for table in tables:
-            columns = [row[1] for row in connection.execute(f"pragma table_info({table})")]
-            key = "run_uuid"
-            originals = connection.execute(f"select * from {table}").fetchall()  # noqa: S608 - fixed names
-            connection.execute(f"delete from {table}")  # noqa: S608 - fixed names
-            marks = ", ".join("?" for _ in columns)
-            for original in originals:
-                rows = []
-                for number in range(RUNS):
-                    row = dict(zip(columns, original, strict=True))
-                    row[key] = f"{number:032x}"
-                    begin = int((FIRST + number * STEP).timestamp() * 1000)
-                    if table == "runs":
-                        row.update(start_time=begin, end_time=begin + 60_000)
-                    if row.get("key") == "oppen.cost":
-                        row["value"] = json.dumps({"total_usd": f"0.{number:06}"})
-                    rows.append([row[column] for column in columns])
-                connection.executemany(f"insert into {table} values ({marks})", rows)  # noqa: S608
+def multiply(connection: sqlite3.Connection, template: str) -> None:
+    """Copies the rows of one run, so that there are thousands of it, and removes the template."""
+    for table in TABLES:
+        columns = [row[1] for row in connection.execute(f"pragma table_info({table})")]
+        found = connection.execute(f"select * from {table} where run_uuid = ?", [template])  # noqa: S608
+        rows = []
+        for original in found.fetchall():
+            row = dict(zip(columns, original, strict=True))
+            for number in range(RUNS):
+                begin = int((FIRST + number * STEP).timestamp() * 1000)
+                copy = {**row, "run_uuid": f"{number:032x}"}
+                if table == "runs":
+                    copy |= {"start_time": begin, "end_time": begin + 60_000}
+                if row.get("key") == "oppen.cost":
+                    copy["value"] = json.dumps({"total_usd": f"0.{number:06}"})
+                rows.append([copy[column] for column in columns])
+        marks = ", ".join("?" for _ in columns)
+        connection.executemany(f"insert into {table} values ({marks})", rows)  # noqa: S608
+        connection.execute(f"delete from {table} where run_uuid = ?", [template])  # noqa: S608
+    connection.execute("delete from metrics where run_uuid = ?", [template])
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real tracking server with ten thousand runs, on a free port of loopback."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    fill(folder / "mlflow.db")
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [
-                sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-                "--port", str(port), "--workers", "1",
-                "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
-                "--artifacts-destination", str(folder / "artifacts"),
-            ],
-            stdout=log,
-            stderr=log,
-        )  # fmt: skip
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=1).read()  # noqa: S310
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address
-        finally:
-            server.terminate()
-            server.wait(30)
+def address(mlflow_server: Servers) -> Iterator[str]:
+    """A real tracking server that holds ten thousand runs more while these tests go on."""
+    settings = mlflow_server.settings
+    run = tracking.open_run(
+        settings,
+        experiment=EXPERIMENT,
+        execution=EXPERIMENT,
+        name="m",
+        tags={"oppen.agent": "agent-sre"},
+        params={"batch_size": 64},
+    )
+    tracking.log_final(settings, run.run_id, metrics={"accuracy": 0.98}, tags={"oppen.cost": "{}"})
+    tracking.finish_run(settings, run.run_id)
+    database = mlflow_server.layout.root / "mlflow" / "mlflow.db"
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        with connection:
+            multiply(connection, run.run_id)
+        yield settings.tracking_uri()
+        with connection:
+            for table in reversed(TABLES):
+                connection.execute(f"delete from {table} where run_uuid glob '00000000*'")  # noqa: S608
 
 
 def test_ten_thousand_runs_are_read_in_seconds(address: str) -> None:
     """Every run comes once, in order, whole, page by page."""
-    begun = time.perf_counter()
-    runs = list(finished_runs(address))
-    seconds = time.perf_counter() - begun
+    seconds = float("inf")
+    for _ in range(3):  # a busy machine gets another chance
+        begun = time.perf_counter()
+        runs = list(finished_runs(address, experiments=[EXPERIMENT]))
+        seconds = min(seconds, time.perf_counter() - begun)
+        if seconds < 15:
+            break
     assert [run["run_id"] for run in runs] == [f"{number:032x}" for number in range(RUNS)]
-    assert runs[7]["experiment"] == "mnist"
+    assert runs[7]["experiment"] == EXPERIMENT
     assert runs[7]["params"] == {"batch_size": "64"}
     assert runs[7]["metrics"] == {"accuracy": 0.98}
     assert runs[7]["tags"]["oppen.agent"] == "agent-sre"
     assert runs[7]["start"] == int((FIRST + 7 * STEP).timestamp() * 1000)
     print(f"{RUNS} runs in {seconds:.1f} s")
-    assert seconds < 30
+    assert seconds < 15
 
 
 def test_ranges_and_pages_do_not_change_what_is_read(address: str) -> None:
     """The server filters by time and experiment; small pages add up to the same runs."""
-    inside = list(finished_runs(address, start=FIRST + 10 * STEP, end=FIRST + 35 * STEP, page=10))
+    start, end = FIRST + 10 * STEP, FIRST + 35 * STEP
+    inside = list(finished_runs(address, experiments=[EXPERIMENT], start=start, end=end, page=10))
     assert [run["run_id"] for run in inside] == [f"{number:032x}" for number in range(10, 35)]
     assert list(finished_runs(address, experiments=["Default"])) == []
     with pytest.raises(ValueError, match=r"experiment is 'nothing', which .* does not have; use"):
@@ -126,7 +114,9 @@ def test_the_report_of_a_month_equals_the_sum_of_its_runs(
     """`oppen cost report` totals what the server holds, exactly."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.delenv("OPPEN_RATES", raising=False)
-    shown = CliRunner().invoke(cost_app, ["report", "--month", "2026-08", "--json"])
+    shown = CliRunner().invoke(
+        cost_app, ["report", "--month", "2026-08", "--experiment", EXPERIMENT, "--json"]
+    )
     assert shown.exit_code == 0, shown.output
     total = json.loads(shown.stdout)["total"]
     august = [number for number in range(RUNS) if (FIRST + number * STEP).month == 8]
