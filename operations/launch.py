@@ -195,10 +195,12 @@ def _deadline(text: str | None) -> datetime | None:
 
 
 def _read(file: Path | None) -> dict[str, Any]:
+    from operations.literals import parse_text
+
     if file is None:
         return {}
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = parse_text(file.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"--inputs-file {file}: {error}") from error
     if not isinstance(content, dict):

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import yaml
-
 from operations.exits import Exit, RemoteError, Unreachable
-from operations.literals import Upload, literal, nearest, plain, type_name
+from operations.literals import Upload, literal, nearest, parse_text, plain, type_name
 from operations.plans import Plan
 from operations.remote import Flyte
 from operations.terms import PRIORITIES, PURCHASES, Terms, in_force
@@ -95,7 +93,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"input {part!r} is given both whole and by field")  # noqa: TRY004 - user input
         if last in place:
             raise ValueError(f"input {last!r} is given both whole and by field")
-        place[last] = yaml.safe_load(value) if path and isinstance(value, str) else value
+        place[last] = parse_text(value) if path and isinstance(value, str) else value
     return gathered
 
 

@@ -1,6 +1,8 @@
 """Turns what a person types into the typed values that Flyte takes, and back for display."""
 
 import difflib
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,32 @@ Upload = Callable[[Path], str]
 """Copies a local file to where Flyte's tasks can read it and returns its address there."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 with the numbers that people write: 1e-3 is one, though it has no point."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_text(text: str) -> Any:
+    """Reads JSON or YAML.
+
+    >>> parse_text("1e-3"), parse_text("{name: adam, betas: [0.9, 0.95]}")
+    (0.001, {'name': 'adam', 'betas': [0.9, 0.95]})
+
+    Raises:
+        yaml.YAMLError: It is neither.
+    """
+    try:
+        return json.loads(text)  # not all JSON is YAML: astral characters may come in two halves
+    except json.JSONDecodeError:
+        return yaml.load(text, Loader=_Yaml)  # noqa: S506 - a safe loader
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -185,12 +213,11 @@ def _parsed(value: Any, wanted: type, kind: Any) -> Any:
     parsed = value
     if isinstance(value, str):
         if value.endswith((".json", ".yaml", ".yml")) and Path(value).is_file():
-            parsed = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-        else:
-            try:
-                parsed = yaml.safe_load(value)
-            except yaml.YAMLError:
-                parsed = None
+            value = Path(value).read_text(encoding="utf-8")
+        try:
+            parsed = parse_text(value)
+        except yaml.YAMLError:
+            parsed = None
     if not isinstance(parsed, wanted):
         raise ValueError(  # noqa: TRY004 - user input
             f"wants {_article(type_name(kind))} as JSON, YAML or the name of such a file, "

@@ -4,6 +4,7 @@ Registering alone leaves two holes: it activates nothing, and a plan that was de
 keeps firing on the server (flyte#3109). `reconcile` closes both.
 """
 
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -159,7 +160,8 @@ def _image_options(images: Mapping[str, str]) -> list[str]:
 
 
 def _run(command: Sequence[str], root: Path) -> None:
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    wide = {**os.environ, "COLUMNS": "500"}  # a wrapped message would lose its beginning
+    done = subprocess.run(command, cwd=root, env=wide, capture_output=True, text=True, check=False)
     if done.returncode != 0 or "Aborting" in done.stdout:
         said = [line.strip("│╭╰╯─ ") for line in (done.stdout + done.stderr).splitlines()]
         last = next((line for line in reversed(said) if line), "it said nothing")

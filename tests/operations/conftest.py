@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from admin_server import AdminServer
+from example_flows import register_examples
 
 
 @pytest.fixture
@@ -34,28 +35,6 @@ def registered(server: AdminServer, config: Path) -> AdminServer:
     register_examples(config, version="v1")
     server.admin.requests.clear()
     return server
-
-
-def register_examples(config: Path, *, version: str) -> None:
-    """Registers the example workflows and their plans through FlyteRemote."""
-    import example_flows
-    from flytekit.configuration import Config, Image, ImageConfig, SerializationSettings
-    from flytekit.remote import FlyteRemote
-
-    image = Image(name="default", fqn="registry.example/tasks", tag=version)
-    settings = SerializationSettings(
-        image_config=ImageConfig(default_image=image, images=[image]),
-        project="oppen",
-        domain="development",
-        version=version,
-    )
-    remote = FlyteRemote(
-        Config.auto(str(config)), default_project="oppen", default_domain="development"
-    )
-    for flow in (example_flows.pipeline, example_flows.free, example_flows.timed):
-        remote.register_workflow(flow, settings, version=version)
-    for plan in (example_flows.nightly, example_flows.morning):
-        remote.register_launch_plan(plan, version=version, serialization_settings=settings)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from pathlib import Path
 
 from flytekit import CronSchedule, Labels, LaunchPlan, Resources, task, workflow
 from flytekit.extras.accelerators import T4
@@ -94,3 +95,24 @@ nightly = LaunchPlan.get_or_create(
     schedule=CronSchedule(schedule="0 3 * * *"),
     labels=Labels({"team": "vision"}),
 )
+
+
+def register_examples(config: Path, *, version: str) -> None:
+    """Registers the example workflows and their plans through FlyteRemote."""
+    from flytekit.configuration import Config, Image, ImageConfig, SerializationSettings
+    from flytekit.remote import FlyteRemote
+
+    image = Image(name="default", fqn="registry.example/tasks", tag=version)
+    settings = SerializationSettings(
+        image_config=ImageConfig(default_image=image, images=[image]),
+        project="oppen",
+        domain="development",
+        version=version,
+    )
+    remote = FlyteRemote(
+        Config.auto(str(config)), default_project="oppen", default_domain="development"
+    )
+    for flow in (pipeline, free, timed):
+        remote.register_workflow(flow, settings, version=version)
+    for plan in (nightly, morning):
+        remote.register_launch_plan(plan, version=version, serialization_settings=settings)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from admin_server import AdminServer
-from conftest import register_examples
+from example_flows import register_examples
 from typer.testing import CliRunner
 
 from operations.cli import app

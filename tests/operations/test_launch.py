@@ -14,7 +14,7 @@ import msgpack
 import pytest
 from admin_server import AdminServer
 from admin_service import ACTIVE, Phase
-from conftest import register_examples
+from example_flows import register_examples
 
 from operations.execution import Pace, phase_name, wait_for
 from operations.exits import Exit, Unreachable
@@ -102,9 +102,9 @@ def test_every_type_of_input_arrives_typed(registered: AdminServer, oppen: Run) 
 
 def test_one_field_of_a_mapping_can_be_set_alone(registered: AdminServer, oppen: Run) -> None:
     """Fields that are not named keep the workflow's defaults, at every depth."""
-    oppen("launch", "pipeline", "-i", "name=a", "-i", "config.optimizer.learning_rate=0.3")
+    oppen("launch", "pipeline", "-i", "name=a", "-i", "config.optimizer.learning_rate=3e-4")
     sent = msgpack.loads(launched(registered).inputs.literals["config"].scalar.binary.value)
-    assert sent == {"epochs": 10, "optimizer": {"name": "adamw", "learning_rate": 0.3}}
+    assert sent == {"epochs": 10, "optimizer": {"name": "adamw", "learning_rate": 0.0003}}
 
 
 def test_a_file_of_inputs_is_overridden_by_options(
