@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accounting.quantities import exact
 from operations import cost_options as options
 from operations.exits import Exit
 
@@ -58,6 +57,7 @@ def forecast(
     --budget-usd 2`
     """
     from accounting.forecast import forecast as forecast_of
+    from accounting.quantities import exact
 
     with options.errors():
         result = forecast_of(
@@ -174,6 +174,7 @@ def plan(
     from accounting.job import Job
     from accounting.plan import PlanError
     from accounting.plan import plan as plan_of
+    from accounting.quantities import exact
 
     counts = sorted(set(workers or [1]))
     with options.errors(PlanError):
@@ -289,4 +290,6 @@ def _preemption(
 
 
 def _money(amount: float | None) -> Decimal | None:
+    from accounting.quantities import exact
+
     return None if amount is None else exact(amount, field="--budget-usd")

@@ -1,15 +1,14 @@
 """`oppen cost estimate | bill | rates`: what resources cost, what attempts did cost, and why."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from accounting.bill import bill as bill_of
-from accounting.budget import Verdict, gate
-from accounting.speed import Expected
-from accounting.usage import Attempt
 from operations import cost_options as options
-from operations import cost_tables as tables
+
+if TYPE_CHECKING:
+    from accounting.budget import Verdict
+    from accounting.usage import Attempt
 
 
 def estimate(
@@ -35,6 +34,10 @@ def estimate(
 
     Example: `oppen cost estimate --cores 4 --gpus 1 --seconds 213.4 --start 2026-03-04T12:00+00:00`
     """
+    from accounting.budget import gate
+    from accounting.speed import Expected
+    from operations import cost_tables as tables
+
     with options.errors():
         verdict = gate(
             resources=options.requested(
@@ -75,6 +78,9 @@ def bill(
 
     Example: `oppen cost bill attempts.json --json`
     """
+    from accounting.bill import bill as bill_of
+    from operations import cost_tables as tables
+
     with options.errors():
         result = bill_of(read_attempts(attempts), options.load_card(rates))
         if as_json:
@@ -92,6 +98,8 @@ def rates(
 
     Example: `oppen cost rates --rates rates.yaml --at 2026-03-01T22:00+01:00`
     """
+    from operations import cost_tables as tables
+
     with options.errors():
         card = options.load_card(rates)
         moment = options.at_or_now(at, field="--at")
@@ -101,12 +109,14 @@ def rates(
         tables.print_card(card, moment)
 
 
-def read_attempts(source: str) -> list[Attempt]:
+def read_attempts(source: str) -> "list[Attempt]":
     """Reads attempts from a JSON list, an object with `attempts`, or JSON lines.
 
     Raises:
         ValueError: The file cannot be read, or a record makes no sense; the message names it.
     """
+    from accounting.usage import Attempt
+
     records = options.json_records(options.read_text(source), source)
     found = []
     for index, record in enumerate(records):
@@ -117,7 +127,7 @@ def read_attempts(source: str) -> list[Attempt]:
     return found
 
 
-def _verdict_facts(verdict: Verdict) -> dict[str, Any]:
+def _verdict_facts(verdict: "Verdict") -> dict[str, Any]:
     return {
         "budget_usd": None if verdict.budget_usd is None else str(verdict.budget_usd),
         "utilisation": None if verdict.utilisation is None else str(verdict.utilisation),

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from accounting.budget import BudgetExceeded, DeadlineExceeded
-from accounting.quantities import exact, instant
-from accounting.rates import RateCard
-from accounting.usage import Resources
 from operations.exits import Exit, one_line_errors
+
+if TYPE_CHECKING:
+    from accounting.rates import RateCard
+    from accounting.usage import Resources
 
 EXITS = (
     "Exit codes: 0 answered, 2 wrong option or input, 3 a server did not answer, "
@@ -54,17 +54,21 @@ def at_or_now(text: str | None, *, field: str) -> datetime:
     Raises:
         ValueError: The text is no time, or has no offset.
     """
+    from accounting.quantities import instant
+
     if text is None:
         return datetime.now(UTC).replace(microsecond=0)
     return instant(text, field=field)
 
 
-def load_card(path: Path | None) -> RateCard:
+def load_card(path: Path | None) -> "RateCard":
     """Reads the card that a command was told to use.
 
     Raises:
         RateCardError: The card cannot be used.
     """
+    from accounting.rates import RateCard
+
     return RateCard.load(path)
 
 
@@ -77,12 +81,15 @@ def requested(
     nodes: int,
     processes: int,
     storage_gib: float = 0,
-) -> Resources:
+) -> "Resources":
     """Builds the resources that the options describe.
 
     Raises:
         ValueError: An amount makes no sense.
     """
+    from accounting.quantities import exact
+    from accounting.usage import Resources
+
     return Resources(
         cores=exact(cores, field="--cores"),
         memory_gib=exact(memory_gib, field="--memory-gib"),
@@ -100,6 +107,8 @@ def duration_seconds(seconds: float | None, hours: float | None) -> Decimal:
     Raises:
         ValueError: None or both are given, or it is negative.
     """
+    from accounting.quantities import exact
+
     if seconds is not None and hours is None:
         return exact(seconds, field="--seconds")
     if hours is not None and seconds is None:
@@ -110,6 +119,8 @@ def duration_seconds(seconds: float | None, hours: float | None) -> Decimal:
 @contextmanager
 def errors(*unfit: type[ValueError]) -> Iterator[None]:
     """Ends a command with one line and a documented code: 4 for what does not fit, 2 for input."""
+    from accounting.budget import BudgetExceeded, DeadlineExceeded
+
     refusals: tuple[type[ValueError], ...] = (BudgetExceeded, DeadlineExceeded, *unfit)
     with one_line_errors():
         try:
