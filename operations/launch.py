@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from operations.exits import Exit, RemoteError, one_line_errors
 
@@ -111,8 +110,8 @@ def launch(
     Example: `oppen launch mnist_pipeline -i config.epochs=3 --purchase spot --budget-usd 2 --wait`
     """
     from operations.launching import build, create, nested, pairs
-    from operations.literals import duration
     from operations.terms import Terms, in_force
+    from operations.texts import duration
 
     with one_line_errors():
         terms = Terms(
@@ -174,7 +173,7 @@ def _money(text: str | None) -> Decimal | None:
 
 def _deadline(text: str | None) -> datetime | None:
     """An ISO time (this machine's zone where it names none), or a span from now."""
-    from operations.literals import duration
+    from operations.texts import duration
 
     if text is None:
         return None
@@ -195,7 +194,9 @@ def _deadline(text: str | None) -> datetime | None:
 
 
 def _read(file: Path | None) -> dict[str, Any]:
-    from operations.literals import parse_text
+    import yaml
+
+    from operations.texts import parse_text
 
     if file is None:
         return {}

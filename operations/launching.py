@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from operations.exits import Exit, RemoteError, Unreachable
-from operations.literals import Upload, literal, nearest, parse_text, plain, type_name
+from operations.literals import Upload, literal, plain, type_name
 from operations.plans import Plan
 from operations.remote import Flyte
 from operations.terms import PRIORITIES, PURCHASES, Terms, in_force
+from operations.texts import nearest, parse_text
 
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"

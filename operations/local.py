@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from operations.literals import nearest
+from operations.texts import nearest
 
 _STARTABLE = {"workflow", "task", "dynamic"}
 FOLDERS = ("workflows", "launchplans")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from operations.exits import Exit, RemoteError
-from operations.literals import nearest
 from operations.remote import Flyte
+from operations.texts import nearest
 
 PAGE = 100
 """Entries asked for at a time when the server is listed."""

@@ -114,7 +114,7 @@ def _check(manifest: "Manifest", images: dict[str, str]) -> None:
 
 
 def _chosen(manifest: "Manifest", *, activate: bool, plans: list[str]) -> list[str]:
-    from operations.literals import nearest
+    from operations.texts import nearest
 
     for name in plans:
         if name not in manifest.named_plans:

@@ -12,7 +12,8 @@ from flyteidl.core import types_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.literals import literal, nearest, plain, type_name
+from operations.literals import literal, plain, type_name
+from operations.texts import nearest
 
 T = types_pb2.LiteralType
 INTEGER, FLOAT = T(simple=types_pb2.INTEGER), T(simple=types_pb2.FLOAT)
@@ -21,7 +22,7 @@ NOTHING = T(simple=types_pb2.NONE)
 FOLDER = T(blob=types_pb2.BlobType(dimensionality=types_pb2.BlobType.MULTIPART))
 MODULES = (
     *("attempts", "executions", "launching", "literals", "local", "plans", "registration"),
-    *("execution", "terms"),
+    *("execution", "terms", "texts"),
 )
 
 
