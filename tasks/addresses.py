@@ -14,5 +14,6 @@ def local_copy(address: str, folder: Path) -> str:
     """
     if not address.startswith("s3://"):
         return address
+
     fetch_prefix(Settings.from_environment(), address, folder)
     return str(folder)

@@ -22,9 +22,7 @@ def local_folder(run: str) -> Path:
     return Path(tempfile.gettempdir()) / "oppen" / "checkpoints" / run
 
 
-def resume_places(
-    run: str, execution: Execution, resume_from: Path | None
-) -> list[Path]:
+def resume_places(run: str, execution: Execution, resume_from: Path | None) -> list[Path]:
     """Where to look for a checkpoint, in order: this machine, Flyte, then `resume_from`."""
     places = [local_folder(run)]
     if execution.on_cluster:

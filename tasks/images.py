@@ -40,4 +40,6 @@ def prepare_images(source: Source) -> PreparedImages:
         digest=manifest.sha256,
         num_train=manifest.train_count,
         num_test=manifest.test_count,
+        height=manifest.height,
+        width=manifest.width,
     )

@@ -60,6 +60,13 @@ class Machine:
             options["shared_memory"] = True
         return options
 
+    @property
+    def accelerator_name(self) -> str:
+        """The GPU type as the rate card names it."""
+        if self.accelerator is None:
+            return "generic"
+        return str(self.accelerator.to_flyte_idl().device)
+
     def _resources(self) -> Resources:
         return Resources(
             cpu=str(self.cores),

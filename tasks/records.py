@@ -40,6 +40,56 @@ class PreparedImages:
     num_test: int
     """Held-out images."""
 
+    height: int
+    """Pixels."""
+
+    width: int
+    """Pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedText:
+    """A packed corpus with its tokenizer."""
+
+    folder: FlyteDirectory
+    """Blocks of tokens, the tokenizer and `manifest.json`."""
+
+    digest: str
+    """SHA-256 over corpus, tokenizer and block size."""
+
+    num_train_tokens: int
+    """Tokens to train on."""
+
+    block_size: int
+    """Tokens of a block."""
+
+    vocab_size: int
+    """Entries of the tokenizer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a run may cost, until when, and how it was launched."""
+
+    budget_usd: float | None = None
+    """The most that the run may cost, with the runs it resumes; None for no limit."""
+
+    over_budget: str = "refuse"
+    """What the gate does with a plan that does not fit: "refuse" it, or let it "train" as far as
+    the money goes."""
+
+    deadline: str = ""
+    """When training must be over, ISO 8601 with offset, or "" for any time."""
+
+    priority: str = "normal"
+    """Priority by which the run is billed: a name of the rate card."""
+
+    purchase: str = "on-demand"
+    """How the execution was launched: "on-demand" or "spot"."""
+
+    resume_from: str = ""
+    """A stopped execution to go on from, or ""."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -111,6 +161,9 @@ class Evaluated:
 
     report: FlyteDirectory
     """`evaluation.json` and the figures."""
+
+    quality: float
+    """The figure that the gate judges: held-out accuracy, perplexity, exact calls."""
 
     promote: bool
     """What the gate decided."""

@@ -1,0 +1,61 @@
+"""The gate of the image pipelines."""
+
+from dataclasses import asdict
+
+from flytekit import task
+
+from accounting.speed import Work
+from tasks.machines import GPU, LIGHT
+from tasks.opening import Planned, open_run
+from tasks.records import PreparedImages, Run, Terms
+from training.classifier_config import ClassifierConfig, training_flop_per_image
+
+STARTUP_SECONDS = 5.0
+"""Imports and data before the first step."""
+
+
+@task(enable_deck=True, **LIGHT.options())
+def open_image_run(
+    images: PreparedImages,
+    config: ClassifierConfig,
+    dataset: str,
+    model_name: str,
+    experiment: str,
+    budget_usd: float | None,
+    over_budget: str,
+    deadline: str,
+    priority: str,
+    purchase: str,
+    resume_from: str,
+    nodes: int = 1,
+    processes: int = 1,
+) -> Run:
+    """Prices the planned training and stops here if it does not fit; opens the MLflow run."""
+    epochs = config.epochs_for(images.num_train)
+    shape = f"{images.height}x{images.width}"
+    return open_run(
+        Planned(
+            kind=f"image-cnn/{shape}/batch-{config.batch_size}",
+            work=Work(
+                items=epochs * images.num_train,
+                flop_per_item=training_flop_per_image(images.height, images.width),
+                startup_seconds=STARTUP_SECONDS,
+            ),
+            speed_metric="images_per_second",
+            machine=GPU,
+            nodes=nodes,
+            processes=processes,
+        ),
+        Terms(
+            budget_usd=budget_usd,
+            over_budget=over_budget,
+            deadline=deadline,
+            priority=priority,
+            purchase=purchase,
+            resume_from=resume_from,
+        ),
+        model_name=model_name,
+        experiment=experiment,
+        tags={"oppen.dataset": images.digest, "oppen.kind": "image-cnn"},
+        params={**asdict(config), "epochs": epochs, "dataset": dataset, "nodes": nodes},
+    )

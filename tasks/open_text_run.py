@@ -1,0 +1,66 @@
+"""The gate of the language-model pipelines."""
+
+from dataclasses import asdict
+
+from flytekit import task
+
+from accounting.speed import Work
+from tasks.machines import GPU, LIGHT
+from tasks.opening import Planned, open_run
+from tasks.records import PreparedText, Run, Terms
+from training.language_config import LanguageConfig
+
+STARTUP_SECONDS = 15.0
+"""Imports, the model and the first measurement before the first step."""
+
+PARAMETERS = 82e6
+"""Weights assumed where no run was measured: those of DistilGPT2."""
+
+
+@task(enable_deck=True, **LIGHT.options())
+def open_text_run(
+    text: PreparedText,
+    config: LanguageConfig,
+    source: str,
+    model_name: str,
+    experiment: str,
+    budget_usd: float | None,
+    over_budget: str,
+    deadline: str,
+    priority: str,
+    purchase: str,
+    resume_from: str,
+    processes: int = 1,
+) -> Run:
+    """Prices the planned training and stops here if it does not fit; opens the MLflow run.
+
+    Training costs about 6 FLOP per weight and token (Kaplan et al. 2020, section 2.1).
+    """
+    settings = {f"finetune.{key}": value for key, value in asdict(config.finetune).items()}
+    own = {key: value for key, value in asdict(config).items() if key != "finetune"}
+    return open_run(
+        Planned(
+            kind=f"{config.base_model}/block-{config.block_size}/batch-{config.batch_size}",
+            work=Work(
+                items=config.tokens_to_train(text.num_train_tokens, processes),
+                flop_per_item=6 * PARAMETERS,
+                unit="tokens",
+                startup_seconds=STARTUP_SECONDS,
+            ),
+            speed_metric="tokens_per_second",
+            machine=GPU,
+            processes=processes,
+        ),
+        Terms(
+            budget_usd=budget_usd,
+            over_budget=over_budget,
+            deadline=deadline,
+            priority=priority,
+            purchase=purchase,
+            resume_from=resume_from,
+        ),
+        model_name=model_name,
+        experiment=experiment,
+        tags={"oppen.dataset": text.digest, "oppen.kind": "language-model"},
+        params={**settings, **own, "source": source},
+    )
