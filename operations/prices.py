@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -35,7 +36,10 @@ class Expectation:
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
+    """One task at one place of the workflow, as it went or as it is expected to go."""
+
     task: str
+    node: str
     offset: float
     seconds: float
     resources: Resources
@@ -71,12 +75,12 @@ def expect(
         return Expectation(usd=None, seconds=None, basis=reason)
     attempts = [
         Attempt(
-            task=step.task,
+            task=f"{step.node}.{step.task}",
             number=0,
             start=now + timedelta(seconds=step.offset),
             end=now + timedelta(seconds=step.offset + step.seconds),
             resources=step.resources,
-            spot=_spot(request, templates.get(step.task.partition(" ")[0])),
+            spot=_spot(request, templates.get(step.task)),
             priority=request.priority or "normal",
         )
         for step in steps
@@ -109,7 +113,7 @@ def _dearest(
     resources: dict[str, Resources], seconds: float, card: RateCard, now: datetime
 ) -> _Step:
     name = max(resources, key=lambda task: card.usd_per_hour(resources[task], at=now))
-    return _Step(task=name, offset=0, seconds=seconds, resources=resources[name])
+    return _Step(task=name, node="", offset=0, seconds=seconds, resources=resources[name])
 
 
 def _runs(flyte: Flyte, request: Request) -> Iterator[list[_Step]]:
@@ -125,35 +129,39 @@ def _runs(flyte: Flyte, request: Request) -> Iterator[list[_Step]]:
     with flyte.calls():
         found = flyte.admin.list_executions_paginated(wanted).executions
     records = Records(flyte)
-    for execution in found:
-        tries = [t for t in records.tries(execution.id) if t.phase == "SUCCEEDED" and t.start]
-        if not tries:
-            continue
-        begin = min(t.start for t in tries if t.start)
-        yield [
+    # A run takes one call for each of its nodes; the runs are read side by side.
+    with ThreadPoolExecutor(HISTORY) as pool:
+        runs = list(pool.map(lambda execution: list(records.tries(execution.id)), found))
+    for tries in runs:
+        begin = min((t.start for t in tries if t.start is not None), default=None)
+        steps = [
             _Step(
-                task=f"{t.task} {t.node}",
+                task=t.task,
+                node=t.node,
                 offset=(t.start - begin).total_seconds(),
-                seconds=(t.end - t.start).total_seconds(),
+                seconds=t.seconds,
                 resources=t.resources,
             )
             for t in tries
-            if t.start and t.end
+            if t.phase == "SUCCEEDED" and t.start and begin and t.seconds is not None
         ]
+        if steps:
+            yield steps
 
 
 def _medians(runs: list[list[_Step]], resources: dict[str, Resources]) -> list[_Step]:
     """One step per task and node; the resources are those it has now, where it still exists."""
-    by_task: dict[str, list[_Step]] = defaultdict(list)
+    by_place: dict[tuple[str, str], list[_Step]] = defaultdict(list)
     for run in runs:
         for step in run:
-            by_task[step.task].append(step)
+            by_place[step.task, step.node].append(step)
     return [
         _Step(
             task=task,
+            node=node,
             offset=median(step.offset for step in steps),
             seconds=median(step.seconds for step in steps),
-            resources=resources.get(task.partition(" ")[0], steps[0].resources),
+            resources=resources.get(task, steps[0].resources),
         )
-        for task, steps in by_task.items()
+        for (task, node), steps in by_place.items()
     ]
