@@ -92,7 +92,9 @@ def render_prompt(record: Mapping[str, Any], tokenizer: Any) -> list[int]:
     return _encode(_render(messages, record, tokenizer, ask=True), tokenizer)
 
 
-def tokenise_conversation(record: Mapping[str, Any], tokenizer: Any) -> Conversation:
+def tokenise_conversation(
+    record: Mapping[str, Any], tokenizer: Any, probes: "_Probes | None" = None
+) -> Conversation:
     """Renders with the tokenizer's chat template; every assistant message is an answer.
 
     Each stretch is tokenised on its own, as it is when the model answers: what it was asked, then
@@ -125,7 +127,9 @@ def tokenise_conversation(record: Mapping[str, Any], tokenizer: Any) -> Conversa
     if not answers or answers[-1][0] == answers[-1][1]:
         raise ConversationError("a conversation has no answer; end it with an assistant message")
     return Conversation(
-        ids=tuple(ids), answers=tuple(answers), tools_length=_before_request(record, tokenizer, ids)
+        ids=tuple(ids),
+        answers=tuple(answers),
+        tools_length=(probes or _Probes(tokenizer)).before_request(record, ids),
     )
 
 
@@ -171,31 +175,44 @@ def fit_conversations(
 
 def tokenise_all(records: Iterable[Mapping[str, Any]], tokenizer: Any) -> list[Conversation]:
     """Tokenises conversations; an error names the number of the one at fault."""
-    conversations = []
+    conversations, probes = [], _Probes(tokenizer)
     for number, record in enumerate(records, start=1):
         try:
-            conversations.append(tokenise_conversation(record, tokenizer))
+            conversations.append(tokenise_conversation(record, tokenizer, probes))
         except ConversationError as error:
             raise ConversationError(f"conversation {number}: {error}") from error
     return conversations
 
 
-def _before_request(record: Mapping[str, Any], tokenizer: Any, ids: Sequence[int]) -> int:
-    """Returns how many first tokens of `ids` any request would have had: tools, instructions.
+class _Probes:
+    """Two made-up requests in the place of the real one, to see where the prompt depends on it.
 
-    Templates differ in where they put these, so two other requests are rendered and compared.
+    Templates differ in where they put tools and instructions, so this is found by rendering.
+    Conversations with the same tools and instructions share the result.
     """
-    messages = list(record["messages"])
-    first = next((i for i, message in enumerate(messages) if message["role"] == "user"), None)
-    if first is None:
-        return 0
-    shared = len(ids)
-    for request in ("0", "?"):
-        other = [*messages[:first], {**messages[first], "content": request}]
-        asked = _encode(_render(other, record, tokenizer, ask=False), tokenizer)
-        differing = (i for i, (a, b) in enumerate(zip(ids, asked, strict=False)) if a != b)
-        shared = min(shared, next(differing, len(asked)))
-    return shared
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, tuple[list[int], ...]] = {}
+
+    def before_request(self, record: Mapping[str, Any], ids: Sequence[int]) -> int:
+        """Returns how many first tokens of `ids` any request would have had."""
+        messages = list(record["messages"])
+        first = next((i for i, message in enumerate(messages) if message["role"] == "user"), None)
+        if first is None:
+            return 0
+        key = json.dumps([messages[:first], record.get("tools")], sort_keys=True)
+        if key not in self._known:
+            probes = [[*messages[:first], {"role": "user", "content": text}] for text in ("0", "?")]
+            self._known[key] = tuple(
+                _encode(_render(probe, record, self._tokenizer, ask=False), self._tokenizer)
+                for probe in probes
+            )
+        shared = len(ids)
+        for probe in self._known[key]:
+            differing = (i for i, (a, b) in enumerate(zip(ids, probe, strict=False)) if a != b)
+            shared = min(shared, next(differing, len(probe)))
+        return shared
 
 
 def _without(conversation: Conversation, count: int) -> Conversation:

@@ -1,6 +1,7 @@
 """Small models built from a config, so that every pipeline runs without a hub."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -160,6 +161,25 @@ def function_tokenizer(
     return tokenizer
 
 
+def conversation_tokenizer(
+    records: Iterable[Mapping[str, Any]], *, texts: Iterable[str] = (), vocab_size: int = 1024
+) -> "PreTrainedTokenizerFast":
+    """Trains a tokenizer on conversations as the chat format writes them, and on other `texts`.
+
+    Each stretch between two control tokens counts once, so that the tools, which every
+    conversation repeats, do not crowd out the requests.
+    """
+    writer = function_tokenizer((), vocab_size=256 + len(CONTROL_TOKENS))
+    control = re.compile("|".join(map(re.escape, CONTROL_TOKENS)))
+    stretches: dict[str, None] = {}
+    for record in records:
+        written = writer.apply_chat_template(
+            list(record["messages"]), tools=record.get("tools"), tokenize=False
+        )
+        stretches |= dict.fromkeys(control.split(str(written)))
+    return function_tokenizer([*stretches, *texts], vocab_size=vocab_size)
+
+
 def small_gemma(
     *,
     tokenizer: Any,
@@ -206,6 +226,8 @@ def small_gemma(
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
+    # MLX goes by this pattern, transformers by the list above; saved with the config.
+    config.sliding_window_pattern = full_every
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Gemma3ForCausalLM(config)
