@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,6 +111,7 @@ def launch(
     Example: `oppen launch mnist_pipeline -i config.epochs=3 --purchase spot --budget-usd 2 --wait`
     """
     from operations.launching import build, create, nested, pairs
+    from operations.literals import merged
     from operations.terms import Terms, in_force
     from operations.texts import duration
 
@@ -120,7 +122,8 @@ def launch(
             priority=priority and priority.value,
             purchase=purchase and purchase.value,
         )
-        values = _read(inputs_file) | nested(pairs(inputs or [], option="--input"))
+        limit = None if timeout is None else duration(timeout).total_seconds()
+        values = merged(_read(inputs_file), nested(pairs(inputs or [], option="--input")))
         if local:
             raise typer.Exit(_run_here(name, values, terms, dry_run=dry_run))
 
@@ -130,22 +133,23 @@ def launch(
 
         flyte = connect(config=config, project=project, domain=domain)
         plan = find_plan(flyte, name, version=version)
-        request = build(
+        make = partial(
+            build,
             plan,
             values=values,
             terms=terms,
-            name=execution_name,
             queue=queue,
             tags=tuple(tags or ()),
             envs=pairs(envs or [], option="--env"),
-            upload=lambda path: _upload(flyte, path, dry_run=dry_run),
         )
+        request = make(name=execution_name, upload=lambda path: path.resolve().as_uri())
         known = execution_name is not None and find_execution(flyte, request.name) is not None
-        expected = _price(flyte, request, terms, seconds=seconds, rates=rates)
+        expected = _price(flyte, request, seconds=seconds, rates=rates)
         partly = in_force(plan, request.inputs, "over_budget") == "train"
         if not (known or force or partly):
-            _hold(expected, terms)
+            _hold(expected, request)
         if not dry_run:
+            request = make(name=request.name, upload=lambda path: _upload(flyte, path))
             create(flyte, request)
         verb = "would launch" if dry_run else "had launched" if known else "launched"
         record = _record(flyte, request, expected, dry_run=dry_run)
@@ -154,7 +158,6 @@ def launch(
         elif not as_json:
             _tell(record, verb=verb)
         if wait and not dry_run:
-            limit = None if timeout is None else duration(timeout).total_seconds()
             pace = Pace(poll_seconds=poll, timeout_seconds=limit)
             raise typer.Exit(_follow(flyte, record, pace, as_json=as_json))
 
@@ -222,48 +225,54 @@ def _run_here(name: str, values: dict[str, Any], terms: "Terms", *, dry_run: boo
     return Exit.OK if run_locally(root, target, values) == 0 else Exit.FAILED
 
 
-def _upload(flyte: "Flyte", path: Path, *, dry_run: bool) -> str:
-    if dry_run:
-        return path.resolve().as_uri()
+def _upload(flyte: "Flyte", path: Path) -> str:
     with flyte.calls():
         return str(flyte.remote.upload_file(path)[1])
 
 
 def _price(
-    flyte: "Flyte", request: "Request", terms: "Terms", *, seconds: float | None, rates: Path | None
+    flyte: "Flyte", request: "Request", *, seconds: float | None, rates: Path | None
 ) -> "Expectation":
     """Prices the launch; without a budget, a GPU that the card does not know stops nothing."""
     from accounting.rates import RateCard, RatesError
     from operations.prices import Expectation, expect
+    from operations.terms import in_force
 
     card = RateCard.load(rates)
     try:
         return expect(flyte, request, seconds=seconds, card=card, now=datetime.now(UTC))
     except RatesError as error:
-        if terms.budget_usd is not None:
+        if in_force(request.plan, request.inputs, "budget_usd") is not None:
             raise
         return Expectation(usd=None, seconds=None, basis=str(error))
 
 
-def _hold(expected: "Expectation", terms: "Terms") -> None:
-    """Refuses what is expected to break its terms.
+def _hold(expected: "Expectation", request: "Request") -> None:
+    """Refuses what is expected to break budget or deadline, wherever those were given.
 
     Raises:
         RemoteError: It would cost too much or end too late.
     """
+    from operations.terms import in_force
+
     if expected.usd is None or expected.seconds is None:
         return
-    if terms.budget_usd is not None and expected.usd > terms.budget_usd:
+    budget = in_force(request.plan, request.inputs, "budget_usd")
+    if budget is not None and expected.usd > Decimal(str(budget)):
         raise RemoteError(
             f"expected to cost {expected.usd:.4f} USD ({expected.basis}), over the budget of "
-            f"{terms.budget_usd} USD: raise --budget-usd, try --purchase spot, or --force",
+            f"{budget} USD: raise --budget-usd, try --purchase spot, or --force",
             code=Exit.BUDGET,
         )
+    deadline = in_force(request.plan, request.inputs, "deadline")
+    if not deadline:
+        return
+    due = datetime.fromisoformat(str(deadline)).astimezone(UTC)
     end = datetime.now(UTC) + timedelta(seconds=expected.seconds)
-    if terms.deadline is not None and end > terms.deadline:
+    if end > due:
         raise RemoteError(
             f"expected to end at {end:%Y-%m-%d %H:%M} UTC ({expected.basis}), after the deadline "
-            f"{terms.deadline:%Y-%m-%d %H:%M} UTC: move it, or --force",
+            f"{due:%Y-%m-%d %H:%M} UTC: move it, or --force",
             code=Exit.BUDGET,
         )
 

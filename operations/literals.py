@@ -177,22 +177,27 @@ def _mapping(value: Any, kind: Any, default: Any) -> Any:
 
     given = _parsed(value, dict, kind)
     base = plain(default) if default is not None else None
-    merged = _merge(base if isinstance(base, dict) else {}, given)
+    whole = merged(base if isinstance(base, dict) else {}, given)
     schema = MessageToDict(kind.metadata)
     if schema.get("properties"):
-        _check_fields(merged, schema)
+        _check_fields(whole, schema)
     return literals_pb2.Scalar(
-        binary=literals_pb2.Binary(value=msgpack.dumps(merged), tag="msgpack")
+        binary=literals_pb2.Binary(value=msgpack.dumps(whole), tag="msgpack")
     )
 
 
-def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays one mapping over another, at every depth.
+
+    >>> merged({"config": {"epochs": 3, "seed": 1}}, {"config": {"epochs": 5}})
+    {'config': {'epochs': 5, 'seed': 1}}
+    """
+    result = dict(base)
     for key, value in change.items():
-        old = merged.get(key)
+        old = result.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
-    return merged
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 def _check_fields(value: Mapping[str, Any], schema: Mapping[str, Any], path: str = "") -> None:

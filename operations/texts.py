@@ -56,10 +56,15 @@ def duration(value: Any) -> timedelta:
 
     >>> duration("1.5h")
     datetime.timedelta(seconds=5400)
+
+    Raises:
+        ValueError: It is no such text.
     """
     if isinstance(value, int | float):
         return timedelta(seconds=value)
-    text = value.strip().lower()
-    if text[-1:] in _SECONDS:
-        return timedelta(seconds=float(text[:-1]) * _SECONDS[text[-1]])
-    return timedelta(seconds=float(text))
+    text = str(value).strip().lower()
+    unit = _SECONDS.get(text[-1:])
+    try:
+        return timedelta(seconds=float(text) if unit is None else float(text[:-1]) * unit)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no time span such as 90s, 15m, 2h or 1d") from error

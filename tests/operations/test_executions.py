@@ -293,6 +293,8 @@ def test_a_launch_over_the_budget_or_past_the_deadline_does_not_start(
     late = oppen(*given, "--deadline", "1h")
     assert late.exit_code == Exit.BUDGET
     assert "after the deadline" in late.stderr
+    as_input = oppen(*given, "-i", "budget_usd=1.50")
+    assert as_input.exit_code == Exit.BUDGET
     assert not registered.admin.received("CreateExecution")
     assert oppen(*given, "--budget-usd", "1.50", "--force").exit_code == Exit.OK
     partly = oppen(*given, "--budget-usd", "1.50", "-i", "over_budget=train")

@@ -112,22 +112,27 @@ def test_a_file_of_inputs_is_overridden_by_options(
 ) -> None:
     """`--inputs-file` gives typed values; `--input` wins."""
     file = tmp_path / "inputs.yaml"
-    file.write_text("name: from file\nseeds: [9]\nverbose: true\n")
-    done = oppen("launch", "pipeline", "--inputs-file", str(file), "-i", "name=b")
+    file.write_text("name: from file\nseeds: [9]\nconfig: {epochs: 5, optimizer: {name: sgd}}\n")
+    given = ("-i", "name=b", "-i", "config.epochs=7")
+    done = oppen("launch", "pipeline", "--inputs-file", str(file), *given)
     assert done.exit_code == Exit.OK, done.output
     inputs = launched(registered).inputs.literals
     assert inputs["name"].scalar.primitive.string_value == "b"
     assert inputs["seeds"].collection.literals[0].scalar.primitive.integer == 9
+    config = msgpack.loads(inputs["config"].scalar.binary.value)
+    assert config == {"epochs": 7, "optimizer": {"name": "sgd", "learning_rate": 0.01}}
 
 
 def test_a_local_file_is_uploaded_unless_it_is_a_dry_run(
     registered: AdminServer, oppen: Run, tmp_path: Path
 ) -> None:
-    """The pod gets an address it can read; a dry run uploads nothing."""
+    """The pod gets an address it can read; what does not start uploads nothing."""
     file = tmp_path / "data.csv"
     file.write_text("1,2\n")
     given = ("launch", "pipeline", "-i", "name=a", "-i", f"data={file}")
     assert oppen(*given, "--dry-run").exit_code == Exit.OK
+    dear = oppen(*given, "--seconds", "9999999", "--budget-usd", "1")
+    assert dear.exit_code == Exit.BUDGET
     assert registered.uploads == {}
     assert oppen(*given).exit_code == Exit.OK
     (name,) = registered.uploads
@@ -194,6 +199,7 @@ def test_a_workflow_without_such_inputs_still_gets_priority_and_purchase(
         (("pipeline", "-i", "name=a", "-i", "priority=high"), "priority is 'high'; it is one of"),
         (("pipeline", "-i", "name=a", "--budget-usd", "-1"), "--budget-usd -1 must be more than"),
         (("pipeline", "-i", "name=a", "--deadline", "2020-01-01"), "has passed"),
+        (("pipeline", "-i", "name=a", "--timeout", "soon"), "'soon' is no time span such as 90s"),
         (("pipeline", "-i", "name=a", "--deadline", "soon"), "is neither a time such as"),
         (("pipeline", "-i", "name=a", "--version", "v9"), "has no version 'v9'"),
         (("pipeline", "-i", "name=a", "--name", "Big"), "--name 'Big' may only have"),
