@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 TOLERANCE = 1e-4
 """Logits of the same weights may differ by the order of additions on another processor."""
@@ -15,7 +19,8 @@ def largest_difference(folders: Sequence[Path], *, probe: Path) -> float:
 
     Args:
         folders: Models in MLflow's format.
-        probe: safetensors with `images`, (N, H, W) uint8, and the `logits`, (N, K), to expect.
+        probe: safetensors with the `logits` to expect, (N, K) of `images`, (N, H, W) uint8, or
+            (N, T, V) of `tokens`, (N, T).
 
     Raises:
         ValueError: a model does not load, or a logit differs by more than `TOLERANCE`.
@@ -37,19 +42,38 @@ def largest_difference(folders: Sequence[Path], *, probe: Path) -> float:
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the largest difference of each folder as one line of JSON."""
-    import mlflow.pytorch
     import torch
     from safetensors.torch import load_file
 
     probe, *folders = arguments
     tensors = load_file(probe)
+    compute = _image_logits if "images" in tensors else _token_logits
     differences = {}
     for folder in folders:
-        model = mlflow.pytorch.load_model(folder)
         with torch.inference_mode():
-            logits = model(tensors["images"])
+            logits = compute(folder, tensors)
         differences[folder] = float((logits - tensors["logits"]).abs().max())
     print(json.dumps(differences))
+
+
+def _image_logits(folder: str, tensors: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    """Loads an exported program, which runs no stored code, and applies it: (N, H, W) to (N, K)."""
+    import mlflow.pytorch
+
+    logits: torch.Tensor = mlflow.pytorch.load_model(folder)(tensors["images"])
+    return logits
+
+
+def _token_logits(folder: str, tensors: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    """Loads a causal language model from safetensors and applies it: (N, T) to (N, T, V)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    logits: torch.Tensor = model.eval()(input_ids=tensors["tokens"]).logits
+    return logits
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from flytekit import Deck, task
 from flytekit.types.directory import FlyteDirectory
 
 from tasks.execution import working_folder
+from tasks.hub import HUB_SECRET
 from tasks.machines import GPU
 from tasks.records import Evaluated, PreparedText, Run, Trained
 from training.language_config import LanguageConfig
@@ -17,7 +18,7 @@ PROBE_TOKENS = 32
 """Tokens whose logits travel with the model: what a reload must give again."""
 
 
-@task(enable_deck=True, **GPU.options())
+@task(enable_deck=True, secret_requests=[HUB_SECRET], **GPU.options())
 def evaluate_language_model(
     run: Run, text: PreparedText, trained: Trained, config: LanguageConfig, min_improvement: float
 ) -> Evaluated:
@@ -50,7 +51,10 @@ def evaluate_language_model(
     held_out = TextBatches(PackedText(data, "test"), batch_size=config.batch_size, shuffle=False)
     tuned = load_language_model(folder).to(placement.device)
     before = evaluate(
-        base_model(config, data).to(placement.device), held_out, packed_loss, placement=placement
+        base_model(text, data, seed=config.finetune.seed).to(placement.device),
+        held_out,
+        packed_loss,
+        placement=placement,
     )
     after = evaluate(tuned, held_out, packed_loss, placement=placement)
 
@@ -68,7 +72,7 @@ def evaluate_language_model(
         tuned,
         tokenizer,
         [tokenizer(prompt)["input_ids"] for prompt in config.sample_prompts],
-        config=GenerationConfig(max_new_tokens=min(60, config.block_size // 2)),
+        config=GenerationConfig(max_new_tokens=min(60, text.block_size // 2)),
         placement=placement,
         choose=sampler(seed=config.finetune.seed),
     )
@@ -105,7 +109,7 @@ def evaluate_language_model(
     tags = {
         "oppen.dataset": text.digest,
         "oppen.kind": "language-model",
-        "oppen.base_model": config.base_model,
+        "oppen.base_model": text.base_model,
     }
     (package / "tags.json").write_text(json.dumps(tags), encoding="utf-8")
     completed = trained.status == "completed"

@@ -11,6 +11,7 @@ from flytekit.types.file import FlyteFile
 
 from accounting.figures import Point, scatter
 from tasks.execution import working_folder
+from tasks.hub import hub_token
 from tasks.machines import Machine
 from tasks.records import PreparedText, Run, Trained
 from tasks.session import training_session
@@ -26,23 +27,28 @@ from training.tokenizer import check_fits, load_tokenizer
 RESULT_FILE = "result.json"
 
 
-def base_model(config: LanguageConfig, text: Path, *, token: str | None = None) -> Any:
+def base_model(text: PreparedText, folder: Path, *, seed: int) -> Any:
     """Loads or builds the base model, and checks that text and tokenizer fit it.
+
+    Args:
+        text: The packed text.
+        folder: Its folder, downloaded.
+        seed: Decides the weights of a model that is built here.
 
     Raises:
         ValueError: they do not, or the hub does not give the model.
     """
-    tokenizer = load_tokenizer(text / "tokenizer")
-    if config.base_model == SMALL_GPT2:
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    if text.base_model == SMALL_GPT2:
         return small_gpt2(
             vocab_size=len(tokenizer),
-            context=config.block_size,
+            context=text.block_size,
             end_id=tokenizer.eos_token_id,
-            seed=config.finetune.seed,
+            seed=seed,
         )
-    model = load_language_model(config.base_model, token=token)
-    check_fits(tokenizer, model.config, name=config.base_model)
-    check_length(config.block_size, model.config, name="block_size")
+    model = load_language_model(text.base_model, token=hub_token())
+    check_fits(tokenizer, model.config, name=text.base_model)
+    check_length(text.block_size, model.config, name="block_size")
     return model
 
 
@@ -56,13 +62,14 @@ def train(
 ) -> Trained:
     """Tunes a language model as one rank among `processes`; rank 0's answer counts."""
     folder = Path(text.folder.download())
-    model = base_model(config, folder)
+    model = base_model(text, folder, seed=config.finetune.seed)
     if config.lora_rank:
         lora = LoraConfig(rank=config.lora_rank, target_modules=config.lora_targets)
         model = add_adapter(model, lora, seed=config.finetune.seed)
     identity = {
         "kind": "language-model",
         "data": text.digest,
+        "base_model": text.base_model,
         "config": json.dumps(asdict(config), sort_keys=True),
     }
     out = working_folder("model")

@@ -40,14 +40,16 @@ def open_text_run(
     own = {key: value for key, value in asdict(config).items() if key != "finetune"}
     return open_run(
         Planned(
-            kind=f"{config.base_model}/block-{config.block_size}/batch-{config.batch_size}",
+            kind=f"{text.base_model}/block-{text.block_size}/batch-{config.batch_size}",
             work=Work(
-                items=config.tokens_to_train(text.num_train_tokens, processes),
+                items=config.tokens_to_train(
+                    text.num_train_tokens, block_size=text.block_size, world_size=processes
+                ),
                 flop_per_item=6 * PARAMETERS,
                 unit="tokens",
                 startup_seconds=STARTUP_SECONDS,
             ),
-            speed_metric="tokens_per_second",
+            speed_metric="train/tokens_per_second",
             machine=GPU,
             processes=processes,
         ),
@@ -62,5 +64,5 @@ def open_text_run(
         model_name=model_name,
         experiment=experiment,
         tags={"oppen.dataset": text.digest, "oppen.kind": "language-model"},
-        params={**settings, **own, "source": source},
+        params={**settings, **own, "source": source, "base_model": text.base_model},
     )

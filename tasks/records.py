@@ -57,14 +57,14 @@ class PreparedText:
     digest: str
     """SHA-256 over corpus, tokenizer and block size."""
 
+    base_model: str
+    """The model whose tokenizer cut the text, and which is tuned on it."""
+
     num_train_tokens: int
     """Tokens to train on."""
 
     block_size: int
     """Tokens of a block."""
-
-    vocab_size: int
-    """Entries of the tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,9 @@ class Terms:
 
     resume_from: str = ""
     """A stopped execution to go on from, or ""."""
+
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints: the most work that a kill can cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,9 @@ class Run:
 
     resume_from: FlyteFile | None = None
     """The checkpoint to go on from."""
+
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)

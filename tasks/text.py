@@ -2,6 +2,7 @@
 
 from flytekit import Cache, task
 
+from tasks.hub import HUB_SECRET, hub_token
 from tasks.machines import DATA
 from tasks.records import PreparedText, Source
 from tasks.shelf import as_output, kept_folder, shelf_identity
@@ -10,7 +11,7 @@ from tasks.sources import SourceVersion
 PREPARATION = SourceVersion(("training.corpus", "training.text_data", "training.tokenizer"))
 
 
-@task(**DATA.options())
+@task(secret_requests=[HUB_SECRET], **DATA.options())
 def locate_text(text: str) -> Source:
     """Finds out which documents a name, file, folder or address holds now."""
     from training.corpus import SourceConfig, read_corpus
@@ -19,33 +20,42 @@ def locate_text(text: str) -> Source:
     return Source(address=text, digest=digest, shelf=shelf_identity())
 
 
-@task(cache=Cache(policies=PREPARATION, serialize=True), **DATA.options())
-def prepare_text(source: Source, tokenizer: str, vocab_size: int, block_size: int) -> PreparedText:
+@task(
+    cache=Cache(policies=PREPARATION, serialize=True),
+    secret_requests=[HUB_SECRET],
+    **DATA.options(),
+)
+def prepare_text(source: Source, base_model: str, block_size: int, vocab_size: int) -> PreparedText:
     """Tokenises and packs a corpus; the same documents, tokenizer and block size are packed once.
 
     Args:
         source: What `locate_text` found.
-        tokenizer: Hub name or folder of the tokenizer; "" trains one on the corpus.
-        vocab_size: Entries of a tokenizer that is trained here.
+        base_model: Hub name or folder of the model whose tokenizer is used; `small-gpt2` trains
+            one on the corpus.
         block_size: Tokens of a block.
+        vocab_size: Entries of a tokenizer that is trained here.
     """
     from training.corpus import SourceConfig
+    from training.language_config import SMALL_GPT2
     from training.text_data import TextConfig
     from training.text_data import prepare_text as prepare
 
-    name = f"{source.digest[:16]}-{tokenizer.replace('/', '_') or vocab_size}-{block_size}"
-    out = kept_folder("text", f"{name}-{PREPARATION.get_version('', None)}")
-    config = TextConfig(
-        source=SourceConfig(source=source.address),
-        tokenizer=tokenizer,
-        vocab_size=vocab_size,
-        block_size=block_size,
+    key = f"{source.digest[:16]}-{base_model.replace('/', '_')}-{block_size}-{vocab_size}"
+    out = kept_folder("text", f"{key}-{PREPARATION.get_version('', None)}")
+    manifest = prepare(
+        TextConfig(
+            source=SourceConfig(source=source.address),
+            tokenizer="" if base_model == SMALL_GPT2 else base_model,
+            vocab_size=vocab_size,
+            block_size=block_size,
+        ),
+        out,
+        token=hub_token(),
     )
-    manifest = prepare(config, out)
     return PreparedText(
         folder=as_output(out),
         digest=manifest.digest,
+        base_model=base_model,
         num_train_tokens=manifest.num_tokens["train"],
         block_size=manifest.block_size,
-        vocab_size=manifest.vocab_size,
     )

@@ -3,6 +3,7 @@
 from flytekit import task
 from flytekitplugins.kfpytorch import Elastic
 
+from tasks.hub import HUB_SECRET
 from tasks.machines import GPU_PAIR
 from tasks.records import PreparedText, Run, Trained
 from tasks.train_image_elastic import PROCESSES, RENDEZVOUS
@@ -18,6 +19,7 @@ from training.language_config import LanguageConfig
         increase_shared_mem=False,
     ),
     enable_deck=True,
+    secret_requests=[HUB_SECRET],
     **GPU_PAIR.options(),
 )
 def train_language_model_ddp(run: Run, text: PreparedText, config: LanguageConfig) -> Trained:

@@ -117,6 +117,6 @@ def _line(values: Mapping[str, float], step: int) -> str:
 
 
 def _number(value: float) -> str:
-    if value.is_integer():
+    if float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

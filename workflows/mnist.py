@@ -13,7 +13,7 @@ from tasks.price import price_run
 from tasks.promote import promote_model
 from tasks.records import Outcome, PreparedImages, Run, Trained
 from tasks.register import register_model
-from tasks.reload_image import reload_classifier
+from tasks.reload import reload_model
 from tasks.store import store_model
 from tasks.train_image import train_classifier
 from tasks.train_image_elastic import (
@@ -44,7 +44,7 @@ def finish_image_run(
     # Upload it, manifest last, read it back and compare.
     stored = store_model(run=run, evaluated=evaluated, registered=registered)
     # Load it from both places in a fresh process: the same logits must come out.
-    difference = reload_classifier(registered=registered, stored=stored)
+    difference = reload_model(registered=registered, stored=stored)
     # Only now may an alias point at it.
     promoted = promote_model(
         run=run,
@@ -70,6 +70,7 @@ def mnist_pipeline(
     priority: str = "normal",
     purchase: str = "on-demand",
     resume_from: str = "",
+    checkpoint_seconds: float = 60.0,
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains in one process: on one GPU, or on the CPU where there is none."""
@@ -90,6 +91,8 @@ def mnist_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        min_accuracy=min_accuracy,
+        checkpoint_seconds=checkpoint_seconds,
     )
     # Train, resuming from the last checkpoint where there is one.
     trained = train_classifier(run=run, images=images, config=config)
@@ -110,6 +113,7 @@ def mnist_ddp_pipeline(
     priority: str = "normal",
     purchase: str = "on-demand",
     resume_from: str = "",
+    checkpoint_seconds: float = 60.0,
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains with two processes on one node, each with its GPU or its share of the cores."""
@@ -130,6 +134,8 @@ def mnist_ddp_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        min_accuracy=min_accuracy,
+        checkpoint_seconds=checkpoint_seconds,
         processes=PROCESSES,
     )
     # Train on both processes; every image is seen once per epoch over both.
@@ -151,6 +157,7 @@ def mnist_multinode_pipeline(
     priority: str = "normal",
     purchase: str = "on-demand",
     resume_from: str = "",
+    checkpoint_seconds: float = 60.0,
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains on one to four nodes of a cluster that has the Kubeflow training operator."""
@@ -171,6 +178,8 @@ def mnist_multinode_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        min_accuracy=min_accuracy,
+        checkpoint_seconds=checkpoint_seconds,
         nodes=MAX_NODES,
     )
     # Train on as many nodes as have joined.

@@ -11,7 +11,7 @@ from tasks.retrying import retried_by_flyte
 
 
 @task(**TORCH_CPU.options())
-def reload_classifier(registered: Registered, stored: Stored) -> float:
+def reload_model(registered: Registered, stored: Stored) -> float:
     """Loads the model from both places in a fresh process; returns the largest difference.
 
     Raises:
@@ -19,7 +19,6 @@ def reload_classifier(registered: Registered, stored: Stored) -> float:
     """
     from stores.artifacts import fetch_version
     from stores.registry import fetch_model
-
     from stores.reload import largest_difference
     from stores.settings import Settings
 
