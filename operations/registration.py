@@ -160,12 +160,24 @@ def _image_options(images: Mapping[str, str]) -> list[str]:
 
 
 def _run(command: Sequence[str], root: Path) -> None:
-    wide = {**os.environ, "COLUMNS": "500"}  # a wrapped message would lose its beginning
-    done = subprocess.run(command, cwd=root, env=wide, capture_output=True, text=True, check=False)
+    # A wrapped message would lose its beginning; gRPC's own log would come after it.
+    environment = {**os.environ, "COLUMNS": "500", "GRPC_VERBOSITY": "NONE"}
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0 or "Aborting" in done.stdout:
-        said = [line.strip("│╭╰╯─ ") for line in (done.stdout + done.stderr).splitlines()]
-        last = next((line for line in reversed(said) if line), "it said nothing")
-        raise RemoteError(f"pyflyte failed: {last}", code=Exit.FAILED)
+        raise RemoteError(
+            f"pyflyte failed: {_telling(done.stdout + done.stderr)}", code=Exit.FAILED
+        )
+
+
+def _telling(output: str) -> str:
+    """The part of pyflyte's output that says why: a server's details, else the last line."""
+    details = output.partition("Details:")[2].split()
+    if details:
+        return " ".join(details)[:300]
+    lines = [line.strip("│╭╰╯─ ") for line in output.splitlines()]
+    return next((line for line in reversed(lines) if line), "it said nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
