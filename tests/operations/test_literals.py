@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 from flyteidl.core import types_pb2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operations.literals import literal, plain, type_name
@@ -41,6 +41,7 @@ def convert(value: Any, kind: Any) -> Any:
     return plain(literal(value, kind, upload=no_upload))
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.integers(-(2**62), 2**62),
