@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 from accounting.bill import bill
 from accounting.bill_html import bill_html
 from accounting.rates import RateCard
-from accounting.usage import Attempt, Resources
+from accounting.usage import Attempt, Outcome, Purchase, Resources
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
-def attempt(number, outcome, **kwargs):
+def attempt(number: int, outcome: Outcome, asked: Purchase | None = None) -> Attempt:
+    """Half an hour from `number` hours after noon."""
     start = NOON + timedelta(hours=number)
     return Attempt(
         task="<train>",
@@ -20,11 +21,11 @@ def attempt(number, outcome, **kwargs):
         end=start + timedelta(minutes=30),
         resources=Resources(cores=4, gpus=1),
         outcome=outcome,
-        **kwargs,
+        asked=asked,
     )
 
 
-def test_the_page_shows_total_attempts_and_lost_work_and_stays_offline():
+def test_the_page_shows_total_attempts_and_lost_work_and_stays_offline() -> None:
     """The fragment names every attempt and the lost money, escapes text, and loads nothing."""
     total = bill([attempt(0, "killed", asked="spot"), attempt(1, "succeeded")], RateCard.load())
     page = bill_html(total)
@@ -40,7 +41,7 @@ def test_the_page_shows_total_attempts_and_lost_work_and_stays_offline():
     assert len(page) < 300_000
 
 
-def test_a_bill_without_attempts_is_drawn_as_nothing():
+def test_a_bill_without_attempts_is_drawn_as_nothing() -> None:
     """A run that never trained has a page with a total of zero and no chart."""
     page = bill_html(bill([], RateCard.load()))
     assert "0.000000 USD for 0.0 s" in page

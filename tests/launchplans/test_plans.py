@@ -28,7 +28,8 @@ SETTINGS = SerializationSettings(
 )
 
 
-def plans():
+def plans() -> list[LaunchPlan]:
+    """All plans of all modules, also those that a module keeps in a mapping."""
     modules = [
         importlib.import_module(f"launchplans.{module.name}")
         for module in pkgutil.iter_modules(launchplans.__path__)
@@ -50,14 +51,14 @@ each_scheduled = pytest.mark.parametrize("plan", SCHEDULED, ids=[plan.name for p
 
 
 @each_plan
-def test_a_plan_serialises(plan):
+def test_a_plan_serialises(plan: LaunchPlan) -> None:
     """A plan becomes a spec that Flyte accepts, with its workflow's interface."""
     spec = get_serializable({}, SETTINGS, plan)
     assert spec.to_flyte_idl().id.name == plan.name
 
 
 @each_scheduled
-def test_every_required_input_is_bound(plan):
+def test_every_required_input_is_bound(plan: LaunchPlan) -> None:
     """Flyte accepts a scheduled plan with an unbound input, and never runs it."""
     kickoff = plan.schedule.kickoff_time_input_arg
     required = {
@@ -67,14 +68,14 @@ def test_every_required_input_is_bound(plan):
 
 
 @each_scheduled
-def test_the_kickoff_argument_is_a_datetime_input(plan):
+def test_the_kickoff_argument_is_a_datetime_input(plan: LaunchPlan) -> None:
     """The scheduler fills an input of type datetime; a wrong name is dropped without a word."""
     kickoff = plan.schedule.kickoff_time_input_arg
     assert plan.workflow.python_interface.inputs[kickoff] is datetime
 
 
 @each_scheduled
-def test_the_schedule_has_five_plain_fields(plan):
+def test_the_schedule_has_five_plain_fields(plan: LaunchPlan) -> None:
     """No time zone, no seconds, no aliases: five fields that cron understands."""
     expression = plan.schedule.cron_schedule.schedule
     assert re.fullmatch(r"([\d*,/-]+ ){4}[\d*,/-]+", expression)
@@ -82,13 +83,13 @@ def test_the_schedule_has_five_plain_fields(plan):
 
 
 @each_scheduled
-def test_one_run_at_a_time(plan):
+def test_one_run_at_a_time(plan: LaunchPlan) -> None:
     """A plan that is still running is not started again."""
     assert plan.concurrency.max_concurrency == 1
 
 
 @each_scheduled
-def test_every_slot_of_the_year_lies_in_a_cheap_band(plan):
+def test_every_slot_of_the_year_lies_in_a_cheap_band(plan: LaunchPlan) -> None:
     """Every firing, from a year before a leap day to a year after, is in a band under 1."""
     card = RateCard.load()
     start = datetime(2027, 3, 1, tzinfo=UTC)
@@ -100,6 +101,6 @@ def test_every_slot_of_the_year_lies_in_a_cheap_band(plan):
     assert dear == []
 
 
-def test_there_are_plans():
+def test_there_are_plans() -> None:
     """The nightly plan exists under the name that people type."""
     assert "nightly-mnist" in {plan.name for plan in SCHEDULED}
