@@ -102,6 +102,11 @@ def attempts_of(settings: Settings, tracking_run: str) -> list[Attempt]:
     return [Attempt.from_record(record) for record in read_attempts(settings, tracking_run)]
 
 
+def ended(attempt: Attempt) -> Attempt:
+    """The attempt of a task that is over: one that still says "running" was killed."""
+    return replace(attempt, outcome="killed") if attempt.outcome == "running" else attempt
+
+
 def asked_purchase(run: Run) -> Purchase:
     """How the run was asked to be bought."""
     return "spot" if run.purchase == "spot" else "on-demand"

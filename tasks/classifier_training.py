@@ -47,6 +47,7 @@ def train(
             ranks=session.ranks,
             checkpoint_folder=session.checkpoint_folder,
             resume_from=session.resume_from,
+            checkpoint_config=session.checkpoint_config,
             on_checkpoint=session.on_checkpoint,
             reporter=session.reporter,
             guard=session.guard,

@@ -9,6 +9,7 @@ from flytekit.types.directory import FlyteDirectory
 from tasks.execution import working_folder
 from tasks.machines import TORCH_CPU
 from tasks.records import Evaluated, PreparedImages, Run, Trained
+from tasks.software import software_versions
 
 EVALUATION_FILE = "evaluation.json"
 PROBE_FILE = "probe.safetensors"
@@ -48,18 +49,21 @@ def evaluate_classifier(
 
     report = working_folder("report")
     (report / EVALUATION_FILE).write_text(evaluation.to_json(), encoding="utf-8")
-    (report / "metrics.json").write_text(json.dumps(evaluation.metrics()), encoding="utf-8")
+    # The run's `test_...` are its curves, one value per epoch; the verdict has names of its own.
+    metrics = {name.removeprefix("test_"): value for name, value in evaluation.metrics().items()}
+    (report / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     result = TrainingResult.from_json((folder / "result.json").read_text(encoding="utf-8"))
     drawn = {
+        "scores": figures.evaluation_table(evaluation),
         "confusion": figures.confusion_matrix(evaluation),
         "mistakes": figures.worst_mistakes(evaluation, data.test.images),
-        "scores": figures.evaluation_table(evaluation),
     }
-    if result.history:
+    for name, html in drawn.items():
+        Deck(name.capitalize(), html)
+    if result.history:  # the training task has them in its Deck already
         drawn["curves"] = figures.training_curves(result.history)
     for name, html in drawn.items():
         (report / f"{name}.html").write_text(html, encoding="utf-8")
-        Deck(name.capitalize(), html)
 
     package = working_folder("package")
     probe = data.test.images[:PROBE_IMAGES].contiguous()  # (16, H, W)
@@ -70,7 +74,11 @@ def evaluate_classifier(
     (package / "dataset.json").write_text(
         json.dumps(json.loads(data.manifest.to_json()), indent=2), encoding="utf-8"
     )
-    tags = {"oppen.dataset": images.digest, "oppen.kind": "image-cnn"}
+    tags = {
+        "oppen.dataset": images.digest,
+        "oppen.kind": "image-cnn",
+        **software_versions("torch", "numpy", "mlflow"),
+    }
     (package / "tags.json").write_text(json.dumps(tags), encoding="utf-8")
     return Evaluated(
         package=FlyteDirectory(str(package)),

@@ -27,10 +27,14 @@ def open_image_run(
     priority: str,
     purchase: str,
     resume_from: str,
+    min_accuracy: float,
+    checkpoint_seconds: float,
     nodes: int = 1,
     processes: int = 1,
 ) -> Run:
     """Prices the planned training and stops here if it does not fit; opens the MLflow run."""
+    if not 0 <= min_accuracy <= 1:
+        raise ValueError(f"min_accuracy is {min_accuracy}; give a fraction from 0 to 1, as 0.98")
     epochs = config.epochs_for(images.num_train)
     shape = f"{images.height}x{images.width}"
     return open_run(
@@ -53,6 +57,7 @@ def open_image_run(
             priority=priority,
             purchase=purchase,
             resume_from=resume_from,
+            checkpoint_seconds=checkpoint_seconds,
         ),
         model_name=model_name,
         experiment=experiment,

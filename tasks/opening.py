@@ -21,6 +21,7 @@ from tasks.attempt import attempts_of, held_resources, host_kind
 from tasks.execution import Execution, current_execution, working_folder
 from tasks.machines import Machine
 from tasks.records import Run, Terms
+from tasks.software import software_versions
 
 PURCHASES = ("on-demand", "spot")
 OVER_BUDGET = ("refuse", "train")
@@ -123,6 +124,7 @@ def open_run(
             "oppen.resumed_from": terms.resume_from,
             "oppen.expected": verdict.describe(),
             "oppen.card": card.digest,
+            **software_versions("oppen", "flytekit"),
             **tags,
         },
         params=params,
@@ -141,6 +143,7 @@ def open_run(
         spent_before_usd=str(spent),
         resumed_execution=terms.resume_from or None,
         resume_from=FlyteFile(str(only_file(checkpoint))) if checkpoint else None,
+        checkpoint_seconds=terms.checkpoint_seconds,
     )
 
 
@@ -153,6 +156,8 @@ def check_terms(terms: Terms, card: RateCard) -> datetime | None:
     now = datetime.now(UTC)
     if terms.budget_usd is not None and not terms.budget_usd > 0:
         raise ValueError(f"budget_usd is {terms.budget_usd}; give more than 0, or leave it out")
+    if not terms.checkpoint_seconds > 0:
+        raise ValueError(f"checkpoint_seconds is {terms.checkpoint_seconds}; give more than 0")
     if terms.over_budget not in OVER_BUDGET:
         raise ValueError(f"over_budget is {terms.over_budget!r}; give {' or '.join(OVER_BUDGET)}")
     if terms.purchase not in PURCHASES:

@@ -11,7 +11,7 @@ from accounting.rates import RateCard
 from accounting.run_record import COST_TAG, cost_tag
 from stores import tracking
 from stores.settings import Settings
-from tasks.attempt import attempts_of
+from tasks.attempt import attempts_of, ended
 from tasks.execution import working_folder
 from tasks.machines import LIGHT
 from tasks.records import Priced, Run, Trained
@@ -22,7 +22,7 @@ def price_run(run: Run, trained: Trained) -> Priced:  # noqa: ARG001 - it waits 
     """Bills every attempt of the run, also the killed ones, and writes the bill to MLflow."""
     settings = Settings.from_environment()
     card = RateCard.load(settings.rates_path)
-    attempts = attempts_of(settings, run.tracking_run)
+    attempts = [ended(attempt) for attempt in attempts_of(settings, run.tracking_run)]
     total = bill(attempts, card)
     tracking.log_final(
         settings,

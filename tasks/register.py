@@ -23,7 +23,11 @@ def register_model(run: Run, trained: Trained, evaluated: Evaluated, priced: Pri
             settings,
             run.tracking_run,
             metrics=evaluation_metrics(report),
-            tags={"oppen.status": status_of(trained), "oppen.decision": evaluated.reason},
+            tags={
+                "oppen.status": status_of(trained),
+                "oppen.decision": evaluated.reason,
+                **package_tags(package),
+            },
         )
         tracking.log_artifacts(settings, run.tracking_run, report, "report")
         tracking.log_artifacts(settings, run.tracking_run, Path(priced.bill.download()), "bill")

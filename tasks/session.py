@@ -13,6 +13,7 @@ from tasks.checkpoints import carrier, forget, local_folder, resume_places
 from tasks.execution import current_execution
 from tasks.machines import Machine
 from tasks.records import Run
+from training.checkpoint import CheckpointConfig
 from training.distributed import Ranks, process_group
 from training.progress import progress_reporter
 from training.reporter import Fanout, Guard, Reporter, Silence, Unlimited
@@ -50,6 +51,11 @@ class Session:
     def checkpoint_folder(self) -> Path:
         """Where this machine keeps the run's checkpoints."""
         return local_folder(self.run.execution)
+
+    @property
+    def checkpoint_config(self) -> CheckpointConfig:
+        """When checkpoints are written."""
+        return CheckpointConfig(every_seconds=self.run.checkpoint_seconds)
 
     def on_checkpoint(self, path: Path) -> None:
         """Passes a new checkpoint on and notes that work up to now is safe."""
