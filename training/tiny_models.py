@@ -190,6 +190,7 @@ def small_gemma(
     sliding_window: int = 64,
     full_every: int = 2,
     context: int = 4096,
+    vocab_size: int = 0,
     seed: int = 0,
 ) -> "Gemma3ForCausalLM":
     """Builds a model of Gemma 3's architecture with random weights, in FunctionGemma's role.
@@ -203,12 +204,13 @@ def small_gemma(
         sliding_window: Tokens that a sliding layer looks back, itself included.
         full_every: Every how many layers one attends to everything.
         context: Longest sequence, in tokens.
+        vocab_size: Rows of the embedding; 0 takes as many as the tokenizer has entries.
         seed: Decides the weights.
     """
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     config = Gemma3TextConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocab_size or len(tokenizer),
         hidden_size=width,
         intermediate_size=2 * width,
         num_hidden_layers=layers,

@@ -17,7 +17,8 @@ from torch import nn
 from training.batches import IGNORED, TokenBatch
 from training.checkpoint import CheckpointConfig, Checkpoints
 from training.device import choose_placement
-from training.finetune import DivergedError, FinetuneConfig, TokenLoss, evaluate, finetune
+from training.finetune import DivergedError, TokenLoss, evaluate, finetune
+from training.finetune_config import FinetuneConfig
 from training.language_model import packed_loss, token_loss
 from training.reporter import Progress
 from training.tiny_models import small_gpt2

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from training.conversations import Conversation
-from training.finetune import FinetuneConfig, finetune
+from training.finetune import finetune
+from training.finetune_config import FinetuneConfig
 from training.lora import LoraConfig, add_adapter
 from training.shared_prefix import (
     AnswerBatch,
@@ -47,8 +48,14 @@ def _conversations(prefix: int, count: int = 5, seed: int = 0) -> list[Conversat
 
 def _gemma(attention: str = "sdpa") -> Any:
     tokenizer = train_tokenizer(["a"], vocab_size=VOCABULARY)
-    model = small_gemma(tokenizer=tokenizer, width=32, layers=4, heads=2, sliding_window=16)
-    model.resize_token_embeddings(VOCABULARY)
+    model = small_gemma(
+        tokenizer=tokenizer,
+        width=32,
+        layers=4,
+        heads=2,
+        sliding_window=16,
+        vocab_size=VOCABULARY,
+    )
     model.set_attn_implementation(attention)
     return model.eval()
 

@@ -1,0 +1,44 @@
+"""A small model's schooling: deterministic, about the format alone, and it learns."""
+
+from dataclasses import replace
+
+import pytest
+
+from training.function_calls import parse_output
+from training.pretraining import PRETRAINING, pretrain, random_chats
+from training.tiny_models import function_tokenizer, small_gemma
+
+WORDS = ("restart", "grafana", "monitoring", "$NAME", "flux-system", "alert")
+
+
+def test_chats_depend_on_the_seed_alone_and_their_calls_parse() -> None:
+    """Equal seeds, equal chats; every call is well formed and made of the request's words."""
+    tokenizer = function_tokenizer(WORDS, vocab_size=320)
+    chats = random_chats(WORDS, tokenizer, count=40)
+    assert chats == random_chats(WORDS, tokenizer, count=40)
+    assert chats != random_chats(WORDS, tokenizer, count=40, seed=1)
+    calls = 0
+    for chat in chats:
+        request, _, answer = tokenizer.decode(chat).partition("<start_of_turn>model\n")
+        for call in parse_output(answer.replace("<start_function_response>", "")).calls:
+            calls += 1
+            assert call.name in request
+            assert all(key in request for key in call.arguments)
+    assert 15 < calls < 40
+
+
+def test_schooling_lowers_the_loss() -> None:
+    """A few steps already make the format likelier."""
+    tokenizer = function_tokenizer(WORDS, vocab_size=320)
+    model = small_gemma(tokenizer=tokenizer, width=32, layers=2, heads=2)
+    config = replace(PRETRAINING, steps=15, device="cpu", precision="fp32")
+    result = pretrain(model, tokenizer, WORDS, config=config, batch_size=8)
+    assert result.history[-1].loss < 0.8 * result.history[0].loss
+
+
+def test_texts_without_words_are_refused() -> None:
+    """There is nothing to make chats of."""
+    tokenizer = function_tokenizer(WORDS, vocab_size=320)
+    model = small_gemma(tokenizer=tokenizer, width=32, layers=2, heads=2)
+    with pytest.raises(ValueError, match="texts has no word"):
+        pretrain(model, tokenizer, ["..."])
