@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from stores.objects import Objects, StoreRefused, StoreUnavailable, open_objects
+from stores.objects import UNREADABLE, Objects, StoreRefused, StoreUnavailable, open_objects
 from stores.settings import Settings
 
 __all__ = [
@@ -183,7 +183,8 @@ def fetch_prefix(settings: Settings, address: str, folder: Path) -> int:
             target = folder / _safe_relative(name.removeprefix(f"{prefix}/"))
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
-                objects.digest(name, file)
+                if objects.digest(name, file) in {None, UNREADABLE}:
+                    raise CorruptVersion(f"s3://{objects.bucket}/{name} cannot be read")
     return len(names)
 
 

@@ -53,7 +53,7 @@ class MlflowApi:
             timeout=urllib3.Timeout(timeout_seconds),
             retries=urllib3.Retry(
                 retries,
-                # 0.5 + 1 + 2 + 4 + 8 + 8 s: a restart of the server is waited for.
+                # 0 + 1 + 2 + 4 + 8 + 8 s: a restart of the server is waited for.
                 backoff_factor=0.5,
                 backoff_max=8,
                 status_forcelist=_RETRIED,

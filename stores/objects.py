@@ -18,6 +18,10 @@ _PART_BYTES = 16 << 20  # larger files go up in parts of this size
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchUpload"})
 
 
+UNREADABLE = "unreadable"
+"""Stands in for the digest of an object that a healthy server cannot give back."""
+
+
 class StoreUnavailable(ConnectionError):  # noqa: N818 - reads as the state it reports
     """S3 does not answer, or not now; trying again later may help."""
 
@@ -53,8 +57,15 @@ class Objects:
                 raise
 
     def names(self, prefix: str) -> list[str]:
-        """Lists all names that begin with `prefix`."""
-        found = self._client.list_objects(self.bucket, prefix, recursive=True)
+        """Lists all names that begin with `prefix`; a bucket that is not there has none."""
+        from minio.error import S3Error
+
+        try:
+            found = list(self._client.list_objects(self.bucket, prefix, recursive=True))
+        except S3Error as error:
+            if error.code in _MISSING:
+                return []
+            raise
         return [str(each.object_name) for each in found]
 
     def size(self, name: str) -> int | None:
@@ -71,7 +82,8 @@ class Objects:
     def digest(self, name: str, copy: IO[bytes] | None = None) -> str | None:
         """Streams an object through SHA-256 and into `copy`; None when it is not there.
 
-        A download that breaks off begins again, with the back-off of the client.
+        A download that breaks off begins again, with the back-off of the client. An object whose
+        blocks are damaged on the server's disk is `UNREADABLE`, so that it can be stored again.
         """
         import urllib3
 
@@ -79,16 +91,22 @@ class Objects:
         while True:
             try:
                 return self._digest_once(name, copy)
-            except urllib3.exceptions.MaxRetryError:
-                raise  # the client was patient already
+            except urllib3.exceptions.MaxRetryError as error:
+                if not isinstance(error.reason, urllib3.exceptions.ResponseError):
+                    raise
+                self._client.bucket_exists(self.bucket)  # raises if it is the server that is ill
+                return UNREADABLE
             except urllib3.exceptions.HTTPError as error:
                 retry = retry.increment(method="GET", url=name, error=error)
                 retry.sleep()
 
     def read(self, name: str) -> bytes | None:
-        """Returns a small object, or None when it is not there."""
+        """Returns a small object, None when it is not there, or nothing when it is unreadable."""
         content = BytesIO()
-        return None if self.digest(name, content) is None else content.getvalue()
+        digest = self.digest(name, content)
+        if digest is None:
+            return None
+        return b"" if digest == UNREADABLE else content.getvalue()
 
     def upload(self, name: str, path: Path) -> None:
         """Uploads a file, a large one in parts."""
@@ -141,8 +159,11 @@ def open_objects(settings: Settings, bucket: str | None = None) -> Iterator[Obje
 
     store = settings.object_store()
     retry = urllib3.Retry(
-        8,
-        backoff_factor=0.5,  # 0.5 + 1 + 2 + 4 + 8 + 15 + 15 s
+        total=None,
+        connect=7,
+        read=7,
+        status=3,  # SeaweedFS tries for seconds itself before it answers 500
+        backoff_factor=0.5,  # 0 + 1 + 2 + 4 + 8 + 15 + 15 s
         backoff_max=15,
         status_forcelist=(500, 502, 503, 504),
         allowed_methods=None,
