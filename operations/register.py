@@ -58,13 +58,15 @@ def register(
         version = version or registration.git_version(root, clean=not dry_run)
         given = pairs(image or [], option="--image")
         images = registration.images(registry.rstrip("/"), version, given)
+        flyte = None if dry_run else connect(config=config, project=project, domain=domain)
+        if flyte is not None:
+            flyte.check_place()  # compiling takes a while; a wrong place is found before
         manifest = registration.serialise(root, images=images, folders=folders)
         _check(manifest, images)
         chosen = _chosen(manifest, activate=activate, plans=activate_plan or [])
         changes: list[Change] = []
         active: dict[str, str] = {}
-        if not dry_run:
-            flyte = connect(config=config, project=project, domain=domain)
+        if flyte is not None:
             registration.register(
                 root, flyte, config=config, version=version, images=images, folders=folders
             )

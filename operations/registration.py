@@ -149,7 +149,6 @@ def register(
     Raises:
         RemoteError: The server refused, or could not be reached.
     """
-    flyte.check_place()
     command = pyflyte(*(("--config", str(config)) if config else ()), "register")
     place = ["--project", flyte.project, "--domain", flyte.domain, "--version", version]
     _run([*command, *place, "--copy", "none", *_image_options(images), *folders], root)

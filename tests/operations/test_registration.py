@@ -19,8 +19,9 @@ from flyteidl.admin.launch_plan_pb2 import LaunchPlan
 from flyteidl.core.identifier_pb2 import LAUNCH_PLAN, Identifier
 from typer.testing import CliRunner
 
+from operations import registration
 from operations.cli import app
-from operations.exits import Exit
+from operations.exits import Exit, RemoteError
 from operations.local import FOLDERS
 from operations.registration import (
     Change,
@@ -137,42 +138,26 @@ def states(server: AdminServer) -> dict[tuple[str, str], int]:
 
 
 def test_the_commit_is_the_version_and_roles_are_the_images(
-    server: AdminServer, project: Path, register: Register
-) -> None:
-    """Tasks, workflows and plans arrive at the commit; nothing is active yet."""
-    version = git(project, "rev-parse", "HEAD")
-    done = register("--registry", "ghcr.io/acme/oppen/")
-    assert done.exit_code == Exit.OK, done.output
-    assert set(states(server)) == {
-        ("workflows.doubling.doubling", version),
-        ("hourly", version),
-        ("manual", version),
-    }
-    assert set(states(server).values()) == {INACTIVE}
-    (task,) = server.admin.received("CreateTask")
-    assert task.spec.template.container.image == f"ghcr.io/acme/oppen/tasks:{version}"
-    assert done.record["active"] == {"hourly": None, "manual": None}
-    again = register("--registry", "ghcr.io/acme/oppen", "--activate")
-    assert again.exit_code == Exit.OK, again.output
-    assert again.record["active"] == {"hourly": version, "manual": version}
-
-
-def test_a_plan_is_activated_on_demand_and_an_older_active_version_is_pointed_out(
     server: AdminServer, project: Path, config: Path, manifest: Manifest
 ) -> None:
-    """Registering moves no schedule, so the person is told which version still fires."""
-    put(server, manifest, "v1", active=("hourly",))
-    done = CliRunner().invoke(
-        app,
-        ["register", "--version", "v2", "--activate-plan", "manual", "--config", str(config)],
-    )
+    """All arrives at the commit; one plan is activated, and what fires at another is said."""
+    put(server, manifest, "older", active=("hourly",))
+    version = git(project, "rev-parse", "HEAD")
+    given = ("--registry", "ghcr.io/acme/oppen/", "--activate-plan", "manual")
+    done = CliRunner().invoke(app, ["register", *given, "--config", str(config)])
     assert done.exit_code == Exit.OK, done.output
-    assert "activated manual v2" in done.stdout
-    assert "hourly is active at v1: --activate-plan hourly makes it this version" in done.stdout
+    (task,) = server.admin.received("CreateTask")
+    assert task.spec.template.container.image == f"ghcr.io/acme/oppen/tasks:{version}"
+    assert done.stdout.splitlines() == [
+        f"registered 1 tasks, 1 workflows, 3 launch plans at {version}",
+        f"activated manual {version}",
+        "hourly is active at older: --activate-plan hourly makes it this version",
+    ]
     assert {key for key, state in states(server).items() if state == ACTIVE} == {
-        ("hourly", "v1"),
-        ("manual", "v2"),
+        ("hourly", "older"),
+        ("manual", version),
     }
+    assert ("workflows.doubling.doubling", version) in states(server)
 
 
 def test_activation_moves_a_plan_to_the_new_version(
@@ -302,12 +287,15 @@ def test_wrong_options_end_in_one_line_before_anything_is_registered(
 
 
 def test_a_refusal_of_the_server_is_passed_on(
-    server: AdminServer, project: Path, register: Register
+    server: AdminServer, project: Path, config: Path, flyte: Flyte
 ) -> None:
-    """`pyflyte register` fails with a page of text; one line of it reaches the person."""
-    server.admin.refuse(
-        "CreateTask", grpc.StatusCode.INVALID_ARGUMENT, "gpu limit:\n9 > 8", times=8
-    )
-    done = register()
-    assert done.exit_code == Exit.FAILED
-    assert done.stderr == "oppen: pyflyte failed: gpu limit: 9 > 8\n"
+    """`pyflyte register` fails with a page of text; the line of it that says why is kept."""
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    server.admin.refuse("CreateTask", invalid, "gpu limit:\n9 > 8", times=8)
+    given = {"version": "v1", "images": {"tasks": "t:1"}, "folders": FOLDERS}
+    with pytest.raises(RemoteError, match=r"^pyflyte failed: gpu limit: 9 > 8$") as refused:
+        registration.register(project, flyte, config=config, **given)
+    assert refused.value.code == Exit.FAILED
+    server.admin.refusals.clear()
+    registration.register(project, flyte, config=config, **given)
+    assert ("hourly", "v1") in states(server)

@@ -227,11 +227,12 @@ def test_only_preparation_is_cached(specs: Specs) -> None:
 
 
 def test_spot_is_asked_for_by_launches_not_by_tasks(specs: Specs) -> None:
-    """Only the handling of data may be interrupted whatever the launch says: it is soon redone."""
+    """Only what handles data may be interrupted whatever the launch says: it is soon redone."""
+    acting_names = {name for name, _ in acting(specs)}
     for name, template in specs.tasks.items():
         if template.metadata.interruptible:
-            assert name.rpartition(".")[2].startswith(("locate", "prepare")), name
             assert gpus(template) == 0, name
+            assert name not in acting_names
 
 
 def test_secrets_have_groups(specs: Specs) -> None:
