@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from training.conversations import Conversation
+from training.conversations import tokenise_all
 from training.finetune import FinetuneResult, finetune
 from training.finetune_config import FinetuneConfig
 from training.reporter import Guard, Reporter
@@ -27,7 +27,11 @@ PRETRAINING = FinetuneConfig(
 )
 """What makes the default small Gemma copy and call: about a minute on two cores."""
 
+MOST_CHATS = 4000
+"""Longer schooling goes through the same chats again."""
+
 _WORD = re.compile(r"[\w$][\w$.:/=-]*")
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
 def pretrain(
@@ -57,11 +61,8 @@ def pretrain(
     words = sorted({word for text in texts for word in _WORD.findall(text)})
     if not words:
         raise ValueError("texts has no word; give the agent's requests or runbook")
-    count = max(1, config.total_steps(1, 1)) * batch_size
-    chats = [
-        Conversation(ids=tuple(ids), answers=((1, len(ids)),))
-        for ids in random_chats(words, tokenizer, count=min(count, 6000), seed=config.seed)
-    ]
+    count = min(config.total_steps(1, 1) * batch_size, MOST_CHATS)
+    chats = tokenise_all(random_chats(words, count=count, seed=config.seed), tokenizer)
     batches = ConversationBatches(
         chats,
         batch_size=batch_size,
@@ -72,29 +73,28 @@ def pretrain(
     return finetune(model, batches, answer_loss, config=config, reporter=reporter, guard=guard)
 
 
-def random_chats(
-    words: Sequence[str], tokenizer: Any, *, count: int, seed: int = 0
-) -> list[list[int]]:
-    """Returns tokenised chats of one request and one answer each; equal seeds, equal chats.
+def random_chats(words: Sequence[str], *, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Returns conversations of one request and one answer each; equal seeds, equal chats.
 
-    Two answers in three are a call whose name and values are words of the request, under keys that
-    are too; the rest repeat some of its words.
+    Two answers in three are a call whose name, keys and values are words of the request; the rest
+    repeat its first words. So nothing can be learned but the notation and copying.
     """
     draw = random.Random(seed)
-    texts = []
+    names = [word for word in words if _NAME.fullmatch(word)] or ["act"]
+    chats = []
     for _ in range(count):
-        said = draw.choices(words, k=draw.randint(4, 12))
+        keys = draw.choices(names, k=draw.randint(1, 4))
+        values = draw.choices(words, k=draw.randint(3, 7))
         answer: dict[str, Any] = {"role": "assistant", "content": ""}
         if draw.random() < 2 / 3:
-            name, *rest = draw.sample(said, k=min(len(said), draw.randint(3, 7)))
-            arguments: dict[str, Any] = dict(zip(rest[::2], rest[1::2], strict=False))
-            if draw.random() < 0.3:
-                arguments[draw.choice(said)] = draw.choice([True, False, [draw.choice(said)]])
+            name, *named = keys
+            arguments: dict[str, Any] = dict(zip(named, values, strict=False))
+            if draw.random() < 0.2:
+                arguments[draw.choice(keys)] = draw.choice([True, False, values[-1:]])
             call = {"name": name, "arguments": arguments}
             answer["tool_calls"] = [{"type": "function", "function": call}]
         else:
-            answer["content"] = " ".join(said[: draw.randint(1, 5)])
-        messages = [{"role": "user", "content": draw.choice([" ", "_", ", "]).join(said)}, answer]
-        texts.append(str(tokenizer.apply_chat_template(messages, tokenize=False)).rstrip("\n"))
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [list(ids) for ids in encoded]
+            answer["content"] = " ".join(values[: draw.randint(1, 4)])
+        request = draw.choice([" ", ", ", "\n"]).join([*keys, *values])
+        chats.append({"messages": [{"role": "user", "content": request}, answer]})
+    return chats

@@ -31,7 +31,8 @@ STOP_SEQUENCES = ("<end_of_turn>", "<start_function_response>")
 """Where a FunctionGemma turn ends, besides the end of text."""
 
 # FunctionGemma's wire format: declarations in the developer turn, string values between <escape>
-# tokens, keys in alphabetical order, a call's turn left open for the response.
+# tokens, keys in alphabetical order, a call's turn left open for the response. Strings are written
+# in place where most of them are: a macro call costs more than all the rest of it.
 CHAT_TEMPLATE = """
 {%- macro value(v) -%}
   {%- if v is string -%}<escape>{{ v }}<escape>
@@ -42,7 +43,10 @@ CHAT_TEMPLATE = """
       {{ key }}:{{ value(item) }}{{ ',' if not loop.last }}
     {%- endfor -%} }
   {%- elif v is sequence -%}
-    [ {%- for item in v -%}{{ value(item) }}{{ ',' if not loop.last }}{%- endfor -%} ]
+    [ {%- for item in v -%}
+      {%- if item is string -%}<escape>{{ item }}<escape>{%- else -%}{{ value(item) }}{%- endif -%}
+      {{ ',' if not loop.last }}
+    {%- endfor -%} ]
   {%- else -%}{{ v }}
   {%- endif -%}
 {%- endmacro -%}
@@ -53,8 +57,8 @@ CHAT_TEMPLATE = """
       { {%- for name, property in item | dictsort -%}
         {{ name }}:{{ schema(property) }}{{ ',' if not loop.last }}
       {%- endfor -%} }
+    {%- elif item is string -%}<escape>{{ item | upper if key == 'type' else item }}<escape>
     {%- elif key == 'items' -%}{{ schema(item) }}
-    {%- elif key == 'type' and item is string -%}{{ value(item | upper) }}
     {%- else -%}{{ value(item) }}
     {%- endif -%}
     {{ ',' if not loop.last }}

@@ -13,13 +13,14 @@ WORDS = ("restart", "grafana", "monitoring", "$NAME", "flux-system", "alert")
 
 def test_chats_depend_on_the_seed_alone_and_their_calls_parse() -> None:
     """Equal seeds, equal chats; every call is well formed and made of the request's words."""
+    chats = random_chats(WORDS, count=40)
+    assert chats == random_chats(WORDS, count=40)
+    assert chats != random_chats(WORDS, count=40, seed=1)
     tokenizer = function_tokenizer(WORDS, vocab_size=320)
-    chats = random_chats(WORDS, tokenizer, count=40)
-    assert chats == random_chats(WORDS, tokenizer, count=40)
-    assert chats != random_chats(WORDS, tokenizer, count=40, seed=1)
     calls = 0
     for chat in chats:
-        request, _, answer = tokenizer.decode(chat).partition("<start_of_turn>model\n")
+        text = tokenizer.apply_chat_template(chat["messages"], tokenize=False)
+        request, _, answer = text.partition("<start_of_turn>model\n")
         for call in parse_output(answer.replace("<start_function_response>", "")).calls:
             calls += 1
             assert call.name in request
@@ -31,7 +32,14 @@ def test_schooling_lowers_the_loss() -> None:
     """A few steps already make the format likelier."""
     tokenizer = function_tokenizer(WORDS, vocab_size=320)
     model = small_gemma(tokenizer=tokenizer, width=32, layers=2, heads=2)
-    config = replace(PRETRAINING, steps=15, device="cpu", precision="fp32")
+    config = replace(
+        PRETRAINING,
+        steps=20,
+        warmup_fraction=0.2,
+        learning_rate=1e-2,
+        device="cpu",
+        precision="fp32",
+    )
     result = pretrain(model, tokenizer, WORDS, config=config, batch_size=8)
     assert result.history[-1].loss < 0.8 * result.history[0].loss
 
