@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench up down lock clean
+.PHONY: help setup demo demo-llm demo-agent test check bench register up down lock clean
 
 DATASET ?= mnist-5k
 
@@ -18,12 +18,22 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	touch $@
 
-setup: $(READY) ## the virtual environment, from the lock file
+setregister: $(READY) ## register the checked-out commit on Flyte; ARGS=--dry-run needs no cluster
+	$(BIN)/oppen register $(ARGS)
+
+up: $(READY) ## the virtual environment, from the lock file
 
 demo: $(READY) ## a real MNIST run: prepared, trained, evaluated, priced, registered, stored, verified
 	$(BIN)/python -m operations.servers up
 	$(BIN)/python -m operations.servers run -- \
 	    $(BIN)/pyflyte run workflows/mnist.py mnist_pipeline --dataset $(DATASET)
+
+demo-llm: $(READY) ## a small GPT-2, trained from scratch on offline text; perplexity before and after
+	$(BIN)/python -m operations.servers up
+	$(BIN)/python -m operations.servers run -- \
+	    $(BIN)/pyflyte run workflows/language_model.py language_model_pipeline \
+	    --source stdlib-topics --base_model small-gpt2 --model_name small-gpt2 --min_improvement 5 \
+	    --block_size 128 --vocab_size 2048 --config '{"batch_size": 16, "finetune": {"steps": 200, "learning_rate": 0.003}}'
 
 test: $(READY) ## all tests, unit and end to end, against real servers on loopback
 	$(BIN)/python -m pytest -q
@@ -38,6 +48,9 @@ check: $(READY) ## lint, format, types, import contracts, docs
 bench: $(READY) ## the measured claims, each beside its peer
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
+
+register: $(READY) ## register the checked-out commit on Flyte; ARGS=--dry-run needs no cluster
+	$(BIN)/oppen register $(ARGS)
 
 up: $(READY) ## start the local MLflow and S3 servers and leave them running
 	$(BIN)/python -m operations.servers up

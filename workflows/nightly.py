@@ -18,6 +18,7 @@ def nightly_mnist_pipeline(
     model_name: str = "mnist-cnn",
     min_accuracy: float = 0.98,
     budget_usd: float | None = None,
+    deadline: str = "",
     priority: str = "background",
     purchase: str = "on-demand",
     max_delay_minutes: int = 60,
@@ -41,6 +42,7 @@ def nightly_mnist_pipeline(
                 model_name=model_name,
                 min_accuracy=min_accuracy,
                 budget_usd=budget_usd,
+                deadline=deadline,
                 priority=priority,
                 purchase=purchase,
             )

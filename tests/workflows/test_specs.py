@@ -248,9 +248,7 @@ def test_every_pipeline_takes_the_terms_of_a_launch(specs: Specs) -> None:
     assert pipelines
     for name in pipelines:
         inputs = set(specs.workflows[name].interface.inputs.variables)
-        # What a schedule starts is bounded by its own window; a person gives a deadline.
-        wanted = set(TERMS) - ({"deadline"} if "kickoff_time" in inputs else set())
-        assert wanted <= inputs, name
+        assert set(TERMS) <= inputs, name
 
 
 def bound(spec: Any) -> set[str]:
