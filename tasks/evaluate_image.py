@@ -23,8 +23,8 @@ def evaluate_classifier(
 ) -> Evaluated:
     """Measures the model on the held-out images, decides by the gate, and packs it."""
     from safetensors.torch import save_file
-    from stores.registry import champion, save_classifier
 
+    from stores.registry import champion, save_classifier
     from stores.settings import Settings
     from training import figures
     from training.cnn import load_cnn, predict_logits

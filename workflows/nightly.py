@@ -50,4 +50,5 @@ def nightly_mnist_pipeline(
         .else_()
         .then(skip_run(reason=window.reason))
     )
-    return Outcome(summary=outcome.summary)
+    # Flyte unpacks a branch's only output, so `outcome` is the summary itself.
+    return Outcome(summary=outcome)

@@ -1,14 +1,10 @@
 """Whole pipelines on one machine, with real servers, in folders of their own."""
 
-import os
-import subprocess
-import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from stores.settings import Settings

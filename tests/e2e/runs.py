@@ -93,5 +93,5 @@ def objects_of(settings: Settings, model: str) -> list[str]:
 def artifacts_of(settings: Settings, run_id: str, folder: str) -> set[str]:
     """The names of the files in a folder of a run's artifacts."""
     with MlflowApi(settings) as api:
-        listed = api.get(f"artifacts/list?path={folder}", run_id=run_id).get("files", ())
+        listed = api.get(f"artifacts/list?run_id={run_id}&path={folder}").get("files", ())
     return {Path(file["path"]).name for file in listed}
