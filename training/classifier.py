@@ -79,7 +79,7 @@ def train_classifier(
     epochs = config.epochs_for(len(data.train))
     try:
         return _train(
-            replace(config, epochs=epochs),
+            replace(config, epochs=epochs, shift_pixels=config.shift_pixels_for(len(data.train))),
             epochs,
             data,
             out=out,
@@ -114,7 +114,8 @@ def _train(
     )
     if placement.device.type == "cpu":
         keep_freed_memory()
-    pictures = ResidentImages(data, shift_pixels=config.shift_pixels, placement=placement)
+    shift_pixels = config.shift_pixels_for(len(data.train))
+    pictures = ResidentImages(data, shift_pixels=shift_pixels, placement=placement)
     model, optimizer = _build(config, data, placement)
     epoch_steps = steps_per_epoch(len(data.train), config.batch_size)
     total_steps = epochs * epoch_steps
