@@ -254,6 +254,9 @@ class Summary:
     tracking_url: str = ""
     """Page of the MLflow run."""
 
+    published: str = ""
+    """What was published to git, or why nothing was; "" for pipelines that publish nothing."""
+
 
 class Outcome(NamedTuple):
     """The named output of every pipeline."""

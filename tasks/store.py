@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from flytekit import task
-from stores.artifacts import store_version
 
+from stores.artifacts import store_version
 from stores.settings import Settings
 from tasks.machines import LIGHT
 from tasks.records import Evaluated, Registered, Run, Stored
@@ -12,12 +12,17 @@ from tasks.retrying import retried_by_flyte
 
 
 @task(**LIGHT.options())
-def store_model(run: Run, evaluated: Evaluated, registered: Registered) -> Stored:  # noqa: ARG001 - the run orders the tasks
-    """Uploads the package under `<model>/<version>/`; a second attempt changes nothing."""
+def store_model(
+    run: Run,  # noqa: ARG001 - the run orders the tasks
+    evaluated: Evaluated,
+    registered: Registered,
+    prefix: str = "",
+) -> Stored:
+    """Uploads the package under `prefix`, by default `<model>/<version>`; once, however often."""
     with retried_by_flyte():
         stored = store_version(
             Settings.from_environment(),
-            f"{registered.name}/{registered.version}",
+            prefix or f"{registered.name}/{registered.version}",
             Path(evaluated.package.download()),
         )
     return Stored(

@@ -61,15 +61,35 @@ class Drift:
 
 def measure_drift(runbook: Runbook, toolbox: Toolbox, trained: DataManifest) -> Drift:
     """Compares content hashes of a runbook and tools with a data set's manifest."""
-    now: Mapping[str, str] = {alert.name: alert.sha256 for alert in runbook.alerts}
+    return _drift(
+        {alert.name: alert.sha256 for alert in runbook.alerts},
+        tools_sha256=toolbox.sha256,
+        generator=f"g{GENERATOR_VERSION}",
+        trained=trained,
+    )
+
+
+def compare_data_sets(now: DataManifest, trained: DataManifest) -> Drift:
+    """Compares a data set with the one that a champion was trained on."""
+    return _drift(
+        now.alerts,
+        tools_sha256=now.tools_sha256,
+        generator=now.version.partition("-")[0],
+        trained=trained,
+    )
+
+
+def _drift(
+    now: Mapping[str, str], *, tools_sha256: str, generator: str, trained: DataManifest
+) -> Drift:
     then = trained.alerts
     return Drift(
         trained_version=trained.version,
         added=tuple(sorted(now.keys() - then.keys())),
         changed=tuple(sorted(name for name in now.keys() & then.keys() if now[name] != then[name])),
         removed=tuple(sorted(then.keys() - now.keys())),
-        tools_changed=toolbox.sha256 != trained.tools_sha256,
-        generator_changed=not trained.version.startswith(f"g{GENERATOR_VERSION}-"),
+        tools_changed=tools_sha256 != trained.tools_sha256,
+        generator_changed=not trained.version.startswith(f"{generator}-"),
     )
 
 

@@ -1,0 +1,159 @@
+"""The model that an agent is tuned from: of the hub, of a folder, or small and made on the spot.
+
+Heavy libraries are imported where they are used, so that light tasks can read the names.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.agent_data_files import read_manifest
+from training.examples import Split
+
+SMALL_GEMMA = "small-gemma"
+"""A model of Gemma 3's architecture, built and pre-trained here: no hub."""
+
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
+"""What is fetched of a hub model; never a pickle."""
+
+_SCHOOL = ("training.pretraining", "training.tiny_models", "training.tokenizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallBase:
+    """How `small-gemma` is made."""
+
+    width: int = 128
+    """Size of the hidden states."""
+
+    layers: int = 4
+    """Number of blocks."""
+
+    pretraining_steps: int = 250
+    """Optimiser steps on made-up chats."""
+
+    vocab_size: int = 1024
+    """Entries of the tokenizer, which is trained on the agent's words."""
+
+
+def base_revision(name: str, *, school: str = "", token: str | None = None) -> str:
+    """Says which content a name stands for now.
+
+    Args:
+        name: Hub name, folder, or `small-gemma`.
+        school: What `small-gemma` is made from: data and code.
+        token: Hub token for a gated model.
+
+    Raises:
+        HubError: The hub has no such model, or does not give it.
+    """
+    if name == SMALL_GEMMA:
+        return hashlib.sha256(school.encode()).hexdigest()[:16]
+    if Path(name).is_dir():
+        return _folder_digest(Path(name))
+    return fetch_hub_model(name, token=token).resolve().name[:16]
+
+
+def fetch_hub_model(name: str, *, token: str | None = None) -> Path:
+    """Downloads a model of the hub, or finds it in the local cache, and returns its folder.
+
+    Raises:
+        HubError: The hub has no such model, or does not give it.
+    """
+    from huggingface_hub import snapshot_download
+
+    from training.hub import hub_errors, is_away
+
+    with hub_errors(name, "model"):
+        return Path(
+            snapshot_download(
+                name, token=token, allow_patterns=list(MODEL_FILES), local_files_only=is_away(name)
+            )
+        )
+
+
+def make_small_gemma(data: Path, out: Path, config: SmallBase = SmallBase()) -> Path:
+    """Builds and pre-trains a small model for one agent; the same data, the same weights.
+
+    The pre-training teaches turns and the notation of calls on made-up chats. It says nothing of
+    which tool answers which alert.
+
+    Args:
+        data: An agent's data set.
+        out: Folder to write weights, config and tokenizer to.
+        config: Sizes.
+    """
+    from dataclasses import replace
+
+    from training.conversations import read_conversations
+    from training.pretraining import PRETRAINING, pretrain
+    from training.tiny_models import conversation_tokenizer, small_gemma
+
+    records = read_conversations(data / f"{Split.TRAIN}.jsonl")
+    tokenizer = conversation_tokenizer(records, vocab_size=config.vocab_size)
+    model = small_gemma(tokenizer=tokenizer, width=config.width, layers=config.layers)
+    pretrain(
+        model,
+        tokenizer,
+        _words(records),
+        config=replace(PRETRAINING, steps=config.pretraining_steps),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    model.cpu().save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+def num_parameters(folder: Path) -> int:
+    """Counts the weights in a folder's safetensors files, by their headers alone.
+
+    Raises:
+        ValueError: The folder has none.
+    """
+    import math
+
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"model {str(folder)!r} has no safetensors file; save it in that format")
+    total = 0
+    for file in files:
+        with safe_open(file, framework="numpy") as tensors:
+            total += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - no mapping
+    return total
+
+
+def school_of(data: Path, config: SmallBase = SmallBase()) -> str:
+    """Describes what `small-gemma` is made from: the data set, its sizes and the code."""
+    import importlib.util
+
+    digest = hashlib.sha256()
+    for module in (*_SCHOOL, __name__):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None and spec.origin is not None  # noqa: S101, PT018 - own modules
+        digest.update(Path(spec.origin).read_bytes())
+    return f"{read_manifest(data).version} {config} {digest.hexdigest()}"
+
+
+def _words(records: Iterable[Any]) -> list[str]:
+    """Gives the texts of requests and tools, without the answers."""
+    texts: dict[str, None] = {}
+    for record in records:
+        texts |= {m["content"]: None for m in record["messages"] if m["role"] == "user"}
+        texts[json.dumps(record.get("tools"))] = None
+    return list(texts)
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(os.fsencode(path.relative_to(folder)))
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
