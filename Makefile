@@ -18,10 +18,7 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	touch $@
 
-setregister: $(READY) ## register the checked-out commit on Flyte; ARGS=--dry-run needs no cluster
-	$(BIN)/oppen register $(ARGS)
-
-up: $(READY) ## the virtual environment, from the lock file
+setup: $(READY) ## the virtual environment, from the lock file
 
 demo: $(READY) ## a real MNIST run: prepared, trained, evaluated, priced, registered, stored, verified
 	$(BIN)/python -m operations.servers up

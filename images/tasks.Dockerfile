@@ -42,6 +42,8 @@ RUN rm -f /etc/apt/sources.list.d/debian.sources \
  && groupadd --gid 65532 oppen \
  && useradd --uid 65532 --gid 65532 --home-dir /tmp/home --no-create-home --shell /usr/sbin/nologin oppen
 COPY --from=build /opt/oppen /opt/oppen
+# Data beside the packages: runbooks, tools and settings of the agents.
+COPY agents /opt/oppen/lib/python3.11/site-packages/agents
 
 # The root file system is read-only on the cluster: /tmp and /work are mounted.
 ENV PATH=/opt/oppen/bin:${PATH} \

@@ -16,12 +16,15 @@ from workflows.nightly import nightly_mnist_pipeline
 
 KICKOFF = "kickoff_time"
 ONE_AT_A_TIME = ConcurrencyPolicy(max_concurrency=1, behavior=ConcurrencyLimitBehavior.SKIP)
-BACKGROUND = Labels(
-    {
-        "kueue.x-k8s.io/queue-name": "background",
-        "kueue.x-k8s.io/priority-class": "background",
-    }
-)
+
+
+def queue_labels(queue: str, priority: str) -> Labels:
+    """Labels that reach the pods and tell Kueue where to queue them and how urgent they are."""
+    return Labels({"kueue.x-k8s.io/queue-name": queue, "kueue.x-k8s.io/priority-class": priority})
+
+
+BACKGROUND = queue_labels("background", "background")
+NORMAL = queue_labels("general", "normal")
 
 nightly_mnist = LaunchPlan.get_or_create(
     workflow=nightly_mnist_pipeline,

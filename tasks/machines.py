@@ -103,6 +103,17 @@ TORCH_CPU = Machine(
 )
 """Evaluation, packaging and reload checks of small models: torch, but no GPU is held."""
 
+SMALL_GPU = Machine(
+    role="training",
+    cores=2,
+    memory_gib=4,
+    gpus=1,
+    shared_memory=True,
+    timeout=timedelta(hours=6),
+    retries=3,
+)
+"""Training of a small model on one GPU of any type; fits the quota of background runs."""
+
 GPU = Machine(
     role="training",
     cores=4,

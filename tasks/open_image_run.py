@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flytekit import task
 
 from accounting.speed import Work
-from tasks.machines import GPU, LIGHT
+from tasks.machines import GPU_PAIR, LIGHT, SMALL_GPU
 from tasks.opening import Planned, open_run
 from tasks.records import PreparedImages, Run, Terms
 from training.classifier_config import ClassifierConfig, training_flop_per_image
@@ -46,7 +46,7 @@ def open_image_run(
                 startup_seconds=STARTUP_SECONDS,
             ),
             speed_metric="images_per_second",
-            machine=GPU,
+            machine=GPU_PAIR if processes > 1 else SMALL_GPU,
             nodes=nodes,
             processes=processes,
         ),

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flytekit import task
 
 from accounting.speed import Work
-from tasks.machines import GPU, LIGHT
+from tasks.machines import GPU, GPU_PAIR, LIGHT
 from tasks.opening import Planned, open_run
 from tasks.records import PreparedText, Run, Terms
 from training.language_config import LanguageConfig
@@ -50,7 +50,7 @@ def open_text_run(
                 startup_seconds=STARTUP_SECONDS,
             ),
             speed_metric="train/tokens_per_second",
-            machine=GPU,
+            machine=GPU_PAIR if processes > 1 else GPU,
             processes=processes,
         ),
         Terms(

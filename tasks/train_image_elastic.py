@@ -9,7 +9,7 @@ import os
 from flytekit import task
 from flytekitplugins.kfpytorch import CleanPodPolicy, Elastic, RunPolicy
 
-from tasks.machines import GPU, GPU_PAIR
+from tasks.machines import GPU_PAIR, SMALL_GPU
 from tasks.records import PreparedImages, Run, Trained
 from training.classifier_config import ClassifierConfig
 
@@ -51,11 +51,11 @@ def train_classifier_ddp(run: Run, images: PreparedImages, config: ClassifierCon
         ),
     ),
     enable_deck=True,
-    **GPU.options(),
+    **SMALL_GPU.options(),
 )
 def train_classifier_nodes(run: Run, images: PreparedImages, config: ClassifierConfig) -> Trained:
     """Trains on one to four nodes with one GPU each; needs the training operator."""
     from tasks.classifier_training import train
 
     nodes = int(os.environ.get("WORLD_SIZE", "1"))  # one process each
-    return train(run, images, config, machine=GPU, nodes=nodes)
+    return train(run, images, config, machine=SMALL_GPU, nodes=nodes)
