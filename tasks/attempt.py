@@ -22,6 +22,9 @@ from tasks.execution import Execution, current_execution
 from tasks.machines import Machine
 from tasks.records import Run
 
+HANDOVER_SECONDS = 2.0
+"""Time that is kept for what follows the last step: a checkpoint, the last metrics, the model."""
+
 
 @dataclass
 class LiveAttempt:
@@ -85,6 +88,7 @@ def billed_attempt(
         spent_before_usd=Decimal(run.spent_before_usd) + bill(earlier, card).total_cost_usd,
         spot=record.spot,
         priority=record.priority,
+        reserve_seconds=HANDOVER_SECONDS,
     )
     ledger = AttemptLedger(settings, run.tracking_run, task=task, number=record.number)
     live = LiveAttempt(ledger=ledger, record=record, guard=guard)

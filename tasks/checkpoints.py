@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flytekit
+from flytekit.exceptions.user import FlyteDataNotFoundException
 
 from tasks.execution import Execution
 
@@ -26,13 +27,22 @@ def resume_places(run: str, execution: Execution, resume_from: Path | None) -> l
     """Where to look for a checkpoint, in order: this machine, Flyte, then `resume_from`."""
     places = [local_folder(run)]
     if execution.on_cluster:
-        checkpoint = flytekit.current_context().checkpoint
-        if checkpoint is not None and checkpoint.prev_exists():
-            restored = checkpoint.restore(tempfile.mkdtemp(prefix="oppen-flyte-checkpoint-"))
-            places += [Path(restored)] if restored else []
+        places += _kept_by_flyte()
     if resume_from is not None:
         places.append(resume_from)
     return places
+
+
+def _kept_by_flyte() -> list[Path]:
+    """Fetches what the attempt before this one gave to Flyte; nothing if it ended before that."""
+    checkpoint = flytekit.current_context().checkpoint
+    if checkpoint is None or not checkpoint.prev_exists():
+        return []
+    try:
+        restored = checkpoint.restore(tempfile.mkdtemp(prefix="oppen-flyte-checkpoint-"))
+    except FlyteDataNotFoundException:  # Flyte names the place whether or not anything is there
+        return []
+    return [Path(restored)] if restored else []
 
 
 def carrier(execution: Execution) -> Callable[[Path], None] | None:

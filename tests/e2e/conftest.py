@@ -3,11 +3,13 @@
 import tempfile
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from stores.settings import Settings
+from tasks.attempt import local_cores
 from tests.e2e.digits import write_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +71,31 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unique() -> str:
     """A name for a model and an experiment that no other test uses."""
     return f"digits-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def dollar_a_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rate card by which all cores of this machine cost one dollar a second, at any hour."""
+    card = tmp_path_factory.mktemp("rates") / "dear.yaml"
+    hourly = Decimal(3600) / local_cores()
+    quote = "source: a test, date: 2026-01-01"
+    card.write_text(
+        f"""
+currency: USD
+timezone: UTC
+versions:
+  - effective: 2020-01-01
+    prices:
+      core_hour: {{price: {hourly}, {quote}}}
+      memory_gib_hour: {{price: 0, {quote}}}
+      storage_gib_month: {{price: 0, {quote}}}
+      gpu_hour:
+        generic: {{price: 0, {quote}}}
+    bands:
+      - {{name: always, multiplier: 1, when: otherwise}}
+    spot: 0.3
+    priority: {{normal: 1}}
+""",
+        encoding="utf-8",
+    )
+    return card

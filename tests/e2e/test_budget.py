@@ -1,7 +1,6 @@
 """A budget in money: refused before training, or trained as far as it goes and resumed."""
 
 import json
-import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from accounting.budget import BudgetExceeded
 from stores import artifacts
 from stores.settings import Settings
-from stores.tracking import TrackedRun, find_run
+from stores.tracking import find_run
 from tasks.records import Summary
 from tests.e2e.runs import (
     aliases_of,
@@ -23,44 +22,17 @@ from tests.e2e.runs import (
 from training.classifier_config import ClassifierConfig
 from workflows.mnist import mnist_pipeline
 
-CONFIG = ClassifierConfig(epochs=40, batch_size=8, evaluate_epochs=False)
+CONFIG = ClassifierConfig(epochs=16, batch_size=8, evaluate_epochs=False)
 STEPS = 50  # of an epoch: 400 digits in batches of 8
-BUDGET_USD, LARGER_USD = 3.0, 1000.0
-
-
-@pytest.fixture
-def dollar_a_second(tmp_path: Path, here: pytest.MonkeyPatch) -> Path:
-    """A rate card by which this whole machine costs one dollar a second, at any hour."""
-    card = tmp_path / "rates.yaml"
-    hourly = Decimal(3600) / len(os.sched_getaffinity(0))
-    quote = "source: a test, date: 2026-01-01"
-    card.write_text(
-        f"""
-currency: USD
-timezone: UTC
-versions:
-  - effective: 2020-01-01
-    prices:
-      core_hour: {{price: {hourly}, {quote}}}
-      memory_gib_hour: {{price: 0, {quote}}}
-      storage_gib_month: {{price: 0, {quote}}}
-      gpu_hour:
-        generic: {{price: 0, {quote}}}
-    bands:
-      - {{name: always, multiplier: 1, when: otherwise}}
-    spot: 0.3
-    priority: {{normal: 1}}
-""",
-        encoding="utf-8",
-    )
-    here.setenv("OPPEN_RATES", str(card))
-    return card
+BUDGET_USD, LARGER_USD = Decimal("3.5"), 1000
+SLOW_MACHINE_USD = 4
+"""What a busy machine may take longer for the hand-over than the two seconds kept for it."""
 
 
 @pytest.fixture(autouse=True)
-def _default_rates(here: pytest.MonkeyPatch) -> None:
-    """Leaves no card of another test behind."""
-    here.delenv("OPPEN_RATES", raising=False)
+def _rates(here: pytest.MonkeyPatch, dollar_a_second: Path) -> None:
+    """Every run of this file costs a dollar a second."""
+    here.setenv("OPPEN_RATES", str(dollar_a_second))
 
 
 def train(
@@ -79,7 +51,6 @@ def train(
     return summary
 
 
-@pytest.mark.usefixtures("dollar_a_second")
 def test_a_plan_over_budget_is_refused_before_training(
     here: pytest.MonkeyPatch, digits: Path, settings: Settings, unique: str
 ) -> None:
@@ -92,7 +63,6 @@ def test_a_plan_over_budget_is_refused_before_training(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("dollar_a_second")
 def test_a_run_stops_at_its_budget_and_resumes_with_a_larger_one(
     here: pytest.MonkeyPatch, digits: Path, settings: Settings, unique: str
 ) -> None:
@@ -100,14 +70,19 @@ def test_a_run_stops_at_its_budget_and_resumes_with_a_larger_one(
     first, second = f"{unique}-first", f"{unique}-second"
 
     stopped = train(
-        here, digits, name=unique, execution=first, budget_usd=BUDGET_USD, over_budget="train"
+        here,
+        digits,
+        name=unique,
+        execution=first,
+        budget_usd=float(BUDGET_USD),
+        over_budget="train",
     )
     assert stopped.status == "stopped: budget"
     assert stopped.alias == ""
     assert "stopped by its budget" in stopped.decision
     spent = Decimal(stopped.total_cost_usd)
     before = find_run(settings, execution=first)
-    assert 0 < spent <= Decimal(BUDGET_USD) + overshoot(before)
+    assert 0 < spent <= BUDGET_USD + SLOW_MACHINE_USD
     (checkpoint,) = artifacts_of(settings, before.run_id, "checkpoint")
     stop_step = int(checkpoint.split("-")[1])
     artifacts.verify_version(settings, before.tags["oppen.artifact"])
@@ -117,14 +92,14 @@ def test_a_run_stops_at_its_budget_and_resumes_with_a_larger_one(
         digits,
         name=unique,
         execution=second,
-        budget_usd=LARGER_USD,
+        budget_usd=float(LARGER_USD),
         resume_from=first,
     )
     assert resumed.status == "completed"
     assert resumed.alias == "challenger+champion"
     after = find_run(settings, execution=second)
     assert min(history(settings, after.run_id, "train_loss")) > stop_step
-    assert max(history(settings, after.run_id, "train_loss")) == STEPS * 40
+    assert max(history(settings, after.run_id, "train_loss")) == STEPS * 16
 
     added = Decimal(resumed.total_cost_usd)
     assert added == Decimal(json.loads(after.tags["oppen.cost"])["total_usd"])
@@ -134,9 +109,3 @@ def test_a_run_stops_at_its_budget_and_resumes_with_a_larger_one(
     assert spent + added == both
     assert [v["version"] for v in versions_of(settings, unique)] == ["1", "2"]
     assert aliases_of(settings, unique) == {"challenger": "2", "champion": "2"}
-
-
-def overshoot(run: TrackedRun) -> Decimal:
-    """What the hand-over after the last step may cost: checkpoint, last metrics, the bill."""
-    del run
-    return Decimal(3)

@@ -17,7 +17,7 @@ from tests.e2e.chain import opened
 from tests.e2e.runs import history
 from training.classifier_config import ClassifierConfig
 
-CONFIG = ClassifierConfig(epochs=60, batch_size=8, evaluate_epochs=False)
+CONFIG = ClassifierConfig(epochs=30, batch_size=8, evaluate_epochs=False)
 STEPS = 50  # of an epoch: 400 digits in batches of 8
 
 
