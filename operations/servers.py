@@ -84,9 +84,9 @@ def up(
     layout.create()
     with _locked(layout):
         running = _running(layout, names)
-        if running is None:
-            _start(layout, ports, names)
         try:
+            if running is None:
+                _start(layout, ports, names)
             for name in names if running else ():
                 supervision.start_program(layout, name)
             _wait_healthy(layout, running or ports, names, start_seconds)

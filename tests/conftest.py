@@ -1,5 +1,6 @@
 """Real servers that the tests share: each starts when a test first asks for it, once a session."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,11 @@ import pytest
 from operations.server_layout import Ports
 from operations.servers import Servers, local_servers
 from stores.settings import Settings
+
+
+def pytest_configure() -> None:
+    """Lets a session that is asked to end stop its servers first."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 @pytest.fixture(scope="session")
