@@ -98,7 +98,6 @@ def measure_trl(
     model: Any, tokenizer: Any, data: Sequence[Conversation], batch_size: int, precision: str
 ) -> tuple[float, list[float]]:
     """Trains with TRL's SFTTrainer on the same tokens; returns what `measure_ours` does."""
-    import torch
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -115,10 +114,6 @@ def measure_trl(
 
         def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
             losses.extend([logs["loss"]] if "loss" in logs else [])
-
-    class InOrder(SFTTrainer):  # type: ignore[misc]
-        def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
 
     rows = [
         {
@@ -143,11 +138,12 @@ def measure_trl(
             max_length=None,
             logging_steps=1,
             save_strategy="no",
+            train_sampling_strategy="sequential",
             report_to=[],
             disable_tqdm=True,
             use_cpu=choose_placement().device.type == "cpu",
         )
-        InOrder(
+        SFTTrainer(
             model=model,
             args=arguments,
             processing_class=tokenizer,

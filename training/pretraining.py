@@ -1,4 +1,4 @@
-"""A small model's schooling: chat turns and calls made of random words, learned in minutes.
+"""A small model's schooling: chat turns and calls made of random parts, learned in minutes.
 
 It gives a model that runs offline what FunctionGemma brings along: the turns, the notation of
 calls, copying names from a request. It says nothing of any agent: which tool answers which alert
@@ -30,7 +30,9 @@ PRETRAINING = FinetuneConfig(
 MOST_CHATS = 4000
 """Longer schooling goes through the same chats again."""
 
-_WORD = re.compile(r"[\w$][\w$.:/=-]*")
+LONGEST_PART = 40
+"""Characters of a value."""
+
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -44,12 +46,12 @@ def pretrain(
     reporter: Reporter | None = None,
     guard: Guard | None = None,
 ) -> FinetuneResult:
-    """Trains all parameters of `model`, in place, on chats made of the words of `texts`.
+    """Trains all parameters of `model`, in place, on chats made of parts of `texts`.
 
     Args:
         model: A small model with random weights.
         tokenizer: Its tokenizer, with a chat template.
-        texts: Where the words come from: requests, a runbook, declarations of tools.
+        texts: What values look like: requests, a runbook, declarations of tools.
         config: How to train; `seed` also decides the chats.
         batch_size: Chats of a step.
         reporter: Hears of every step.
@@ -58,11 +60,11 @@ def pretrain(
     Raises:
         ValueError: The texts have no word.
     """
-    words = sorted({word for text in texts for word in _WORD.findall(text)})
-    if not words:
+    texts = [text for text in texts if text.strip()]
+    if not texts:
         raise ValueError("texts has no word; give the agent's requests or runbook")
     count = min(config.total_steps(1, 1) * batch_size, MOST_CHATS)
-    chats = tokenise_all(random_chats(words, count=count, seed=config.seed), tokenizer)
+    chats = tokenise_all(random_chats(tokenizer, texts, count=count, seed=config.seed), tokenizer)
     batches = ConversationBatches(
         chats,
         batch_size=batch_size,
@@ -73,28 +75,50 @@ def pretrain(
     return finetune(model, batches, answer_loss, config=config, reporter=reporter, guard=guard)
 
 
-def random_chats(words: Sequence[str], *, count: int, seed: int = 0) -> list[dict[str, Any]]:
+def random_chats(
+    tokenizer: Any, texts: Sequence[str], *, count: int, seed: int = 0
+) -> list[dict[str, Any]]:
     """Returns conversations of one request and one answer each; equal seeds, equal chats.
 
-    Two answers in three are a call whose name, keys and values are words of the request; the rest
-    repeat its first words. So nothing can be learned but the notation and copying.
+    Two answers in three are a call whose name, keys and values are parts of the request; the rest
+    repeat its parts. So nothing can be learned but the notation and copying. Half of the values
+    are tokens drawn from the vocabulary: one that is never an answer here would be unlikely for
+    ever, because an adapter leaves the embedding alone.
     """
     draw = random.Random(seed)
-    names = [word for word in words if _NAME.fullmatch(word)] or ["act"]
+    tokens = _plain_tokens(tokenizer)
+    names = [token for token in tokens if _NAME.fullmatch(token)] or ["act"]
+    words = [text.split() for text in texts]
+
+    def part() -> str:
+        if draw.random() < 0.5:
+            return "".join(draw.choices(tokens, k=draw.randint(1, 3)))
+        text = draw.choice(words)
+        start = draw.randrange(len(text))
+        return " ".join(text[start : start + draw.randint(1, 4)])[:LONGEST_PART]
+
     chats = []
     for _ in range(count):
-        keys = draw.choices(names, k=draw.randint(1, 4))
-        values = draw.choices(words, k=draw.randint(3, 7))
+        keys = ["_".join(draw.choices(names, k=draw.randint(1, 2))) for _ in range(4)]
+        values = [part() for _ in range(draw.randint(2, 5))]
         answer: dict[str, Any] = {"role": "assistant", "content": ""}
         if draw.random() < 2 / 3:
-            name, *named = keys
+            name, *named = keys[: draw.randint(1, 4)]
             arguments: dict[str, Any] = dict(zip(named, values, strict=False))
             if draw.random() < 0.2:
-                arguments[draw.choice(keys)] = draw.choice([True, False, values[-1:]])
+                arguments[keys[-1]] = draw.choice([True, False, values[-1:]])
             call = {"name": name, "arguments": arguments}
             answer["tool_calls"] = [{"type": "function", "function": call}]
         else:
-            answer["content"] = " ".join(values[: draw.randint(1, 4)])
+            keys = []
+            answer["content"] = " ".join(values[:3])
         request = draw.choice([" ", ", ", "\n"]).join([*keys, *values])
         chats.append({"messages": [{"role": "user", "content": request}, answer]})
     return chats
+
+
+def _plain_tokens(tokenizer: Any) -> list[str]:
+    """Returns the text of every token that is whole characters and no control token."""
+    control = set(tokenizer.all_special_ids)
+    texts = (tokenizer.decode([i]) for i in range(len(tokenizer)) if i not in control)
+    return [text for text in texts if "\ufffd" not in text and text.strip()]
