@@ -8,6 +8,7 @@ from stores.artifacts import fetch_version, verify_version
 from stores.registry import champion
 from stores.settings import Settings
 from stores.tracking import read_run
+from tasks.records import Outcome
 from training.finetune_config import FinetuneConfig
 from training.language_config import LanguageConfig
 from workflows.language_model import language_model_pipeline
@@ -26,10 +27,10 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcome(here: pytest.MonkeyPatch, settings: Settings, text: Path):  # noqa: ANN201 - flytekit's tuple
+def outcome(here: pytest.MonkeyPatch, settings: Settings, text: Path) -> Outcome:
     """One small run of the whole pipeline."""
     del here, settings
-    return language_model_pipeline(
+    ended: Outcome = language_model_pipeline(
         source=str(text),
         base_model="small-gpt2",
         block_size=32,
@@ -43,10 +44,13 @@ def outcome(here: pytest.MonkeyPatch, settings: Settings, text: Path):  # noqa: 
         min_improvement=2.0,
         experiment="text-e2e",
     )
+    return ended
 
 
 @pytest.mark.slow
-def test_the_tuned_model_is_registered_stored_and_promoted(outcome, settings: Settings) -> None:  # noqa: ANN001
+def test_the_tuned_model_is_registered_stored_and_promoted(
+    outcome: Outcome, settings: Settings
+) -> None:
     """Perplexity falls, the version is champion, and S3 holds exactly what its manifest says."""
     summary = outcome.summary
     version = champion(settings, "topics")
@@ -60,7 +64,7 @@ def test_the_tuned_model_is_registered_stored_and_promoted(outcome, settings: Se
 
 
 @pytest.mark.slow
-def test_the_run_keeps_its_history_and_its_bill(outcome, settings: Settings) -> None:  # noqa: ANN001
+def test_the_run_keeps_its_history_and_its_bill(outcome: Outcome, settings: Settings) -> None:
     """Loss, perplexity, speed and cost are in the one run of the execution."""
     version = champion(settings, "topics")
     assert version is not None
@@ -74,9 +78,9 @@ def test_the_run_keeps_its_history_and_its_bill(outcome, settings: Settings) -> 
 
 @pytest.mark.slow
 def test_the_stored_model_loads_by_its_own_library(
-    outcome,
+    outcome: Outcome,
     settings: Settings,
-    tmp_path: Path,  # noqa: ANN001
+    tmp_path: Path,
 ) -> None:
     """A few documented lines give the model back from S3 and let it write."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
