@@ -4,6 +4,7 @@ The record is written when the attempt starts and refreshed while it lives, so t
 killed is billed up to its last sign of life.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,19 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from accounting.bill import bill
+from accounting.bill import Bill, bill
 from accounting.budget import BudgetGuard
 from accounting.rates import RateCard
+from accounting.run_record import COST_TAG, cost_tag
 from accounting.usage import Attempt, Outcome, Purchase, Resources
+from stores import tracking
 from stores.attempts import AttemptLedger, read_attempts
 from stores.settings import Settings
 from tasks.execution import Execution, current_execution
 from tasks.machines import Machine
 from tasks.records import Run
+
+_log = logging.getLogger(__name__)
 
 HANDOVER_SECONDS = 2.0
 """Time that is kept for what follows the last step: a checkpoint, the last metrics, the model."""
@@ -97,8 +102,31 @@ def billed_attempt(
         yield live
     except BaseException:
         live.finish("failed")
+        _close_failed(settings, run, card)
         raise
     live.finish(live.outcome)
+
+
+def write_bill(settings: Settings, tracking_run: str, card: RateCard) -> Bill:
+    """Bills every attempt of a run that is not running now, and writes the bill to MLflow."""
+    attempts = [ended(attempt) for attempt in attempts_of(settings, tracking_run)]
+    total = bill(attempts, card)
+    tracking.log_final(
+        settings,
+        tracking_run,
+        metrics=total.metrics(),
+        tags={COST_TAG: cost_tag(total), "oppen.purchase": "+".join(total.by_purchase)},
+    )
+    return total
+
+
+def _close_failed(settings: Settings, run: Run, card: RateCard) -> None:
+    """Bills a run whose training failed: nothing after it will, unless Flyte tries it again."""
+    try:
+        write_bill(settings, run.tracking_run, card)
+        tracking.finish_run(settings, run.tracking_run, status="FAILED")
+    except ConnectionError as error:  # the failure of the training is the one to report
+        _log.warning("the bill of the failed run is not written: %s", error)
 
 
 def attempts_of(settings: Settings, tracking_run: str) -> list[Attempt]:

@@ -8,8 +8,20 @@ import pytest
 
 from accounting.bill import bill
 from accounting.rates import RateCard
+from accounting.run_record import RunRecord
 from accounting.usage import Attempt, Resources
-from tasks.attempt import ended, held_resources, host_kind, is_spot
+from stores.run_history import finished_runs
+from stores.settings import Settings
+from stores.tracking import finish_run, open_run, read_run
+from tasks.attempt import (
+    attempts_of,
+    billed_attempt,
+    ended,
+    held_resources,
+    host_kind,
+    is_spot,
+    write_bill,
+)
 from tasks.execution import Execution
 from tasks.machines import GPU, GPU_PAIR
 from tasks.records import Run
@@ -97,3 +109,43 @@ def test_the_host_is_told_by_kind_alone() -> None:
     """No host name gets into a tag."""
     assert host_kind(CLUSTER) == "cluster"
     assert host_kind(MACHINE).startswith("machine-")
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_run_whose_training_fails_is_billed(settings: Settings) -> None:
+    """Its attempt counts as failed, all of it as lost, and the run has an end and a cost."""
+    opened = open_run(settings, experiment="failing", execution="failing", name="failing")
+    run = replace(RUN, execution="failing", tracking_run=opened.run_id, purchase="on-demand")
+
+    with (
+        pytest.raises(ArithmeticError, match="diverged"),
+        billed_attempt(run, task="train", machine=GPU),
+    ):
+        raise ArithmeticError("diverged")
+
+    failed = read_run(settings, opened.run_id)
+    (attempt,) = attempts_of(settings, opened.run_id)
+    assert (failed.status, attempt.outcome) == ("FAILED", "failed")
+    assert failed.metrics["duration_seconds"] == pytest.approx(
+        attempt.duration.total_seconds(), abs=0.001
+    )
+    assert failed.metrics["lost_cost_usd"] == failed.metrics["total_cost_usd"]
+    (found,) = finished_runs(settings.tracking_uri(), experiments=["failing"])
+    assert RunRecord.from_mapping(found).usd == bill([attempt], CARD).total_cost_usd
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_second_attempt_has_the_next_number(settings: Settings) -> None:
+    """The books of a run hold both; a failed run that is tried again ends as it then does."""
+    opened = open_run(settings, experiment="retried", execution="retried", name="retried")
+    run = replace(RUN, execution="retried", tracking_run=opened.run_id, purchase="on-demand")
+    with pytest.raises(RuntimeError), billed_attempt(run, task="train", machine=GPU):
+        raise RuntimeError("once")
+    with billed_attempt(run, task="train", machine=GPU):
+        pass
+
+    numbers = [(a.number, a.outcome) for a in attempts_of(settings, opened.run_id)]
+    assert numbers == [(0, "failed"), (1, "succeeded")]
+    write_bill(settings, opened.run_id, CARD)
+    finish_run(settings, opened.run_id)
+    assert read_run(settings, opened.run_id).status == "FINISHED"
