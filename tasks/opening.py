@@ -77,11 +77,7 @@ def open_run(
 
     spent, checkpoint = Decimal(0), None
     if terms.resume_from:
-        stopped = tracking.find_run(settings, execution=terms.resume_from)
-        spent = Decimal(stopped.tags["oppen.spent_before_usd"])
-        spent += bill(attempts_of(settings, stopped.run_id), card).total_cost_usd
-        folder = working_folder("checkpoint")
-        checkpoint = tracking.fetch_artifacts(settings, stopped.run_id, "checkpoint", folder)
+        spent, checkpoint = stopped_run(settings, terms.resume_from, card)
 
     resources = held_resources(
         planned.machine, execution, card, nodes=planned.nodes, processes=planned.processes
@@ -142,7 +138,7 @@ def open_run(
         deadline=deadline.isoformat() if deadline else None,
         spent_before_usd=str(spent),
         resumed_execution=terms.resume_from or None,
-        resume_from=FlyteFile(str(only_file(checkpoint))) if checkpoint else None,
+        resume_from=FlyteFile(str(checkpoint)) if checkpoint else None,
         checkpoint_seconds=terms.checkpoint_seconds,
     )
 
@@ -182,16 +178,26 @@ def code_commit(execution: Execution) -> str:
     return asked.stdout.strip() if asked.returncode == 0 else "unknown"
 
 
-def only_file(folder: Path) -> Path:
-    """The one file of a folder.
+def stopped_run(settings: Settings, execution: str, card: RateCard) -> tuple[Decimal, Path]:
+    """What a stopped execution has spent, with those it resumed, and the checkpoint it left.
 
     Raises:
-        ValueError: it holds none or several.
+        ValueError: there is no such execution, or it left no checkpoint.
     """
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    if len(files) != 1:
-        raise ValueError(f"resume_from has {len(files)} checkpoints; give an execution with one")
-    return files[0]
+    from stores import tracking
+
+    try:
+        stopped = tracking.find_run(settings, execution=execution)
+        folder = working_folder("checkpoint")
+        kept = tracking.fetch_artifacts(settings, stopped.run_id, "checkpoint", folder)
+    except ValueError as error:
+        raise ValueError(
+            f"resume_from is {execution!r}, which cannot be resumed: {error}; "
+            "give an execution that its budget or deadline stopped"
+        ) from error
+    checkpoint = max(kept.iterdir())  # the name begins with the step
+    before = Decimal(stopped.tags["oppen.spent_before_usd"])
+    return before + bill(attempts_of(settings, stopped.run_id), card).total_cost_usd, checkpoint
 
 
 def gate_table(verdict: Verdict) -> str:

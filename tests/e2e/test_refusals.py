@@ -21,7 +21,7 @@ CASES = {
     "deadline-words": ({"deadline": "tomorrow"}, "deadline is 'tomorrow'"),
     "dataset": ({"dataset": "cifar-11"}, "'cifar-11', which is neither a folder nor a known name"),
     "min-accuracy": ({"min_accuracy": 1.5}, "min_accuracy is 1.5; give a fraction from 0 to 1"),
-    "resume-from": ({"resume_from": "nobody"}, "execution 'nobody' has no run"),
+    "resume-from": ({"resume_from": "nobody"}, "resume_from is 'nobody', which cannot be resumed"),
     "checkpoints": ({"checkpoint_seconds": 0.0}, "checkpoint_seconds is 0.0; give more than 0"),
 }
 MISSING = ("MLFLOW_TRACKING_URI", "OPPEN_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

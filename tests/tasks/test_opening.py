@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from accounting.rates import RateCard
+from stores.settings import Settings
+from stores.tracking import open_run
 from tasks.execution import Execution
-from tasks.opening import check_terms, code_commit, only_file
+from tasks.opening import check_terms, code_commit, stopped_run
 from tasks.records import Terms
 
 CARD = RateCard.load()
@@ -46,13 +47,14 @@ def test_a_term_that_makes_no_sense_is_refused(field: str, value: object, messag
     assert "\n" not in str(caught.value)
 
 
-def test_an_ambiguous_checkpoint_is_refused(tmp_path: Path) -> None:
-    """A run is resumed from one file, not from one of several."""
-    (tmp_path / "a").touch()
-    assert only_file(tmp_path) == tmp_path / "a"
-    (tmp_path / "b").touch()
-    with pytest.raises(ValueError, match="has 2 checkpoints"):
-        only_file(tmp_path)
+@pytest.mark.usefixtures("environment")
+def test_a_run_without_a_checkpoint_cannot_be_resumed(settings: Settings) -> None:
+    """One line names the input, what is missing and the mend; so it does for no run at all."""
+    open_run(settings, experiment="opening", execution="ended", name="ended")
+    with pytest.raises(ValueError, match=r"resume_from is 'ended'.* has no files .*; give an exec"):
+        stopped_run(settings, "ended", CARD)
+    with pytest.raises(ValueError, match=r"resume_from is 'nobody'.* has no run .*; give an exec"):
+        stopped_run(settings, "nobody", CARD)
 
 
 def test_the_commit_on_a_cluster_is_the_registered_version(
