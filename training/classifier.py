@@ -247,7 +247,7 @@ def _parallel(model: ImageCNN, placement: Placement, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(
         model,
         device_ids=[placement.device] if placement.is_cuda else None,
-        broadcast_buffers=False,
+        forward_sync_buffers=False,
         gradient_as_bucket_view=True,
     )
 
