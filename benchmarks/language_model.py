@@ -112,6 +112,13 @@ def measure_trainer(
     return losses[0], marks
 
 
+def plain(model: Any) -> Any:
+    """Returns the model as transformers builds it from its config, with the same weights."""
+    stock = type(model)(model.config)
+    stock.load_state_dict(model.state_dict())
+    return stock
+
+
 def main() -> int:
     """Measures both in turn and prints one line each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -146,7 +153,7 @@ def main() -> int:
             seconds["oppen"] += times[SKIPPED_STEPS:]
             if has_peer:
                 first["Trainer"], times = measure_trainer(
-                    model(), batches, options.batch_size, precision
+                    plain(model()), batches, options.batch_size, precision
                 )
                 seconds["Trainer"] += times[SKIPPED_STEPS:]
     tokens = options.batch_size * options.block_size

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from training.language_model import fuse_activations
 from training.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def small_gpt2(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPT2LMHeadModel(config)
+        return fuse_activations(GPT2LMHeadModel(config))
 
 
 def function_tokenizer(
