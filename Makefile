@@ -8,6 +8,7 @@ READY  := $(VENV)/.ready
 .PHONY: help setup demo demo-llm demo-agent test check bench register up down lock clean
 
 DATASET ?= mnist-5k
+AGENT ?= agent-sre
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,6 +32,13 @@ demo-llm: $(READY) ## a small GPT-2, trained from scratch on offline text; perpl
 	    $(BIN)/pyflyte run workflows/language_model.py language_model_pipeline \
 	    --source stdlib-topics --base_model small-gpt2 --model_name small-gpt2 --min_improvement 5 \
 	    --block_size 128 --vocab_size 2048 --config '{"batch_size": 16, "finetune": {"steps": 200, "learning_rate": 0.003}}'
+
+demo-agent: $(READY) ## an agent tuned from its runbook without a hub: base beside tuned, exported, published to git
+	$(BIN)/python -m operations.servers up
+	$(BIN)/python -m operations.servers run -- \
+	    $(BIN)/pyflyte run workflows/agent.py agent_training_pipeline --agent_name $(AGENT) \
+	    --model_name small-gemma --learning_rate 0.006 --batch_size 8 --iters 500 \
+	    --overrides '{"lora": {"rank": 32, "alpha": 64}, "eval_every": 100}'
 
 test: $(READY) ## all tests, unit and end to end, against real servers on loopback
 	$(BIN)/python -m pytest -q

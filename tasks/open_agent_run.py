@@ -132,7 +132,7 @@ def hex_commit(commit: str) -> str:
     >>> hex_commit("0123456789abcdef")
     '0123456789abcdef'
     >>> hex_commit("release-7")[:8]
-    'a6f5ba1d'
+    'f55ebad9'
     """
     if re.fullmatch(r"[0-9a-f]{8,64}", commit):
         return commit

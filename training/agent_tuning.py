@@ -46,6 +46,7 @@ from training.tools_file import read_tools
 TESTS = (Split.TEST_KNOWN, Split.TEST_UNSEEN, Split.TEST_IRRELEVANT)
 """The test sets, in the order in which they are shown."""
 
+ADAPTER_CONFIG = "adapter_config.json"
 BASE_FILE = "base.json"
 BASE_FOLDER = "base"
 DECODED_TOGETHER = 32
@@ -198,10 +199,14 @@ def save_agent(
     model: Any, tokenizer: Any, folder: Path, *, base: Path, name: str, revision: str
 ) -> Path:
     """Writes adapter, tokenizer and the reference to the base model; see the module's docstring."""
-    model.peft_config["default"].base_model_name_or_path = name
     save_adapter(model, folder)
+    # Named afterwards: while it saves, peft reads the base model's config where this points.
+    described = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    described["base_model_name_or_path"] = name
+    text = json.dumps(described, indent=2, sort_keys=True) + "\n"
+    (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)  # peft's form, not filled in
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
     reference = {"name": name, "revision": revision}
     (folder / BASE_FILE).write_text(json.dumps(reference, indent=2) + "\n", encoding="utf-8")
     if name == SMALL_GEMMA:

@@ -122,7 +122,7 @@ def agent_training_pipeline(
     overrides: AgentOverrides = AS_IN_FILE,
     agents: str = "",
     small_base: SmallBase = SMALL_BASE,
-    force: bool = False,
+    force_retrain: bool = False,
     budget_usd: float | None = None,
     over_budget: str = "refuse",
     deadline: str = "",
@@ -151,7 +151,7 @@ def agent_training_pipeline(
     # Find out which weights the base model has now.
     origin = locate_base(config=located.config, data=data, small_base=small_base)
     # Compare all of it with what the champion was made from.
-    need = compare_with_champion(data=data, base=origin, config=located.config, force=force)
+    need = compare_with_champion(data=data, base=origin, config=located.config, force=force_retrain)
     # Train, or end with the reason.
     outcome = (
         conditional("changed")
