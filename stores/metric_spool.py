@@ -56,12 +56,20 @@ def replay_spooled(settings: Settings, run_id: str, path: Path | None = None) ->
         TrackingUnavailable: MLflow does not answer; the file stays.
     """
     path = path or spool_path(run_id)
-    points = read_spooled(path)
-    if points:
-        with MlflowApi(settings) as api:
-            send(api, run_id, points)
-    path.unlink(missing_ok=True)
-    return len(points)
+    num_points = 0
+    for file in (sent_file(path), path):
+        points = read_spooled(file)
+        if points:
+            with MlflowApi(settings) as api:
+                send(api, run_id, points)
+        file.unlink(missing_ok=True)
+        num_points += len(points)
+    return num_points
+
+
+def sent_file(path: Path) -> Path:
+    """Returns where a spool lies while it is sent: a kill meanwhile must not lose it."""
+    return path.with_suffix(".sent")
 
 
 def send(api: MlflowApi, run_id: str, points: Sequence[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from stores.metric_spool import BATCH, read_spooled, send, spool, spool_path
+from stores.metric_spool import BATCH, read_spooled, send, sent_file, spool, spool_path
 from stores.mlflow_api import MlflowApi, TrackingUnavailable, metric_entry
 from stores.settings import Settings
 
@@ -55,8 +55,9 @@ class Step(Protocol):
 class MlflowReporter:
     """A Reporter of the loops that delivers to an MLflow run.
 
-    Metrics given to `metrics` are never lost while the machine lives; steps are thinned out to
-    one in `step_seconds` and written as `progress/...`.
+    Metrics given to `metrics` are never lost while the process lives, and those before the last
+    `keep` never while the machine lives; steps are thinned out to one in `step_seconds` and written
+    as `progress/...`.
 
     Args:
         settings: where MLflow is.
@@ -116,6 +117,15 @@ class MlflowReporter:
             del self._points[: len(overflow)]
         spool(self._spool_file, overflow)
 
+    def keep(self) -> None:
+        """Moves what waits to the file, so that a kill from now on loses none of it.
+
+        What is on its way just now may be sent again; MLflow keeps it once.
+        """
+        with self._lock:
+            spool(self._spool_file, self._points)
+            self._points = []
+
     def close(self) -> None:
         """Delivers what is left, waits no longer than `close_seconds`, and spools the rest."""
         if self._closed.is_set():
@@ -125,7 +135,7 @@ class MlflowReporter:
         with self._lock:
             left, self._points = self._points, []
         spool(self._spool_file, left)
-        if left or self._spool_file.exists():
+        if left or self._spool_file.exists() or sent_file(self._spool_file).exists():
             _log.warning("metrics that MLflow did not take wait in %s", self._spool_file)
         self._api.close()
 
@@ -165,16 +175,15 @@ class MlflowReporter:
                 self._points = [point for point in self._points if id(point) not in sent]
 
     def _deliver_spooled(self) -> None:
-        with self._lock:  # `metrics` must not append between reading and removing
-            if not self._spool_file.exists():
-                return
-            points = read_spooled(self._spool_file)
-            self._spool_file.unlink()
-        try:
-            send(self._api, self._run_id, points)
-        except BaseException:
-            spool(self._spool_file, points)
-            raise
+        sent = sent_file(self._spool_file)
+        while True:
+            with self._lock:  # `metrics` and `keep` write to a new file from here on
+                if not sent.exists():
+                    if not self._spool_file.exists():
+                        return
+                    self._spool_file.replace(sent)
+            send(self._api, self._run_id, read_spooled(sent))
+            sent.unlink()
 
     def _deliver_progress(self) -> None:
         batch = [self._progress.popleft() for _ in range(min(BATCH, len(self._progress)))]

@@ -62,12 +62,12 @@ def runs_of(settings: Settings, experiment: str) -> list[dict[str, Any]]:
 
 
 def history(settings: Settings, run_id: str, metric: str) -> dict[int, float]:
-    """All values of a metric by step; a step that was reported twice is an error."""
+    """All values of a metric by step; one that was reported twice must be the same both times."""
     with MlflowApi(settings) as api:
         points = api.get("metrics/get-history", run_id=run_id, metric_key=metric)["metrics"]
-    values = {int(point.get("step", 0)): float(point["value"]) for point in points}
-    assert len(values) == len(points), f"{metric} has two values at one step: {points}"
-    return values
+    pairs = {(int(point.get("step", 0)), float(point["value"])) for point in points}
+    assert len(dict(pairs)) == len(pairs), f"{metric} has two values at one step: {points}"
+    return dict(pairs)
 
 
 def versions_of(settings: Settings, model: str) -> list[dict[str, Any]]:

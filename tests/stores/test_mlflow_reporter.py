@@ -10,7 +10,7 @@ import pytest
 
 from operations.servers import Servers
 from stores import tracking
-from stores.metric_spool import read_spooled, replay_spooled, spool, spool_path
+from stores.metric_spool import read_spooled, replay_spooled, sent_file, spool, spool_path
 from stores.mlflow_api import MlflowApi
 from stores.mlflow_reporter import MlflowReporter
 from stores.settings import Settings
@@ -150,6 +150,28 @@ def test_the_next_attempt_delivers_what_the_last_one_could_not(
     reporter.close()
     assert history(server, run_id, "old") == [(4, 1.0)]
     assert not (tmp_path / "s").exists()
+
+
+def test_what_was_kept_survives_a_kill(run_id: str, tmp_path: Path) -> None:
+    """After `keep` all metrics so far are in the file, and `close` does not add them again."""
+    away = Settings(mlflow_tracking_uri="http://127.0.0.1:9")
+    reporter = MlflowReporter(away, run_id, spool_file=tmp_path / "s", close_seconds=0)
+    reporter.metrics({"loss": 2.0, "accuracy": 0.5}, step=7)
+    reporter.keep()
+    assert [point["step"] for point in read_spooled(tmp_path / "s")] == [7, 7]
+    reporter.close()
+    assert len(read_spooled(tmp_path / "s")) == 2
+
+
+def test_a_kill_while_the_file_is_sent_loses_nothing(
+    server: Settings, run_id: str, tmp_path: Path
+) -> None:
+    """What was on its way is sent again, before what came after it."""
+    spool(sent_file(tmp_path / "s"), [{"key": "old", "value": 1.0, "timestamp": 1, "step": 1}])
+    spool(tmp_path / "s", [{"key": "old", "value": 2.0, "timestamp": 2, "step": 2}])
+    MlflowReporter(server, run_id, spool_file=tmp_path / "s").close()
+    assert history(server, run_id, "old") == [(1, 1.0), (2, 2.0)]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_replay_changes_nothing_the_second_time(
