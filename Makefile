@@ -7,6 +7,9 @@ READY  := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-llm demo-agent test check bench register up down lock clean
 
+# Progress bars of downloads drown what a run has to say.
+export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR = false
+
 DATASET ?= mnist-5k
 AGENT ?= agent-sre
 

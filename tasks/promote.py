@@ -44,15 +44,33 @@ def promote_model(
             },
         )
         tracking.finish_run(settings, run.tracking_run)
-    return Outcome(
-        summary=Summary(
-            status=status_of(trained),
-            model=f"{registered.name}/{registered.version}",
-            alias="+".join(aliases),
-            decision=evaluated.reason,
-            quality=evaluated.quality,
-            total_cost_usd=priced.total_cost_usd,
-            stored=stored.uri,
-            tracking_url=run.tracking_url,
-        )
+    summary = Summary(
+        status=status_of(trained),
+        model=f"{registered.name}/{registered.version}",
+        alias="+".join(aliases),
+        decision=evaluated.reason,
+        quality=evaluated.quality,
+        total_cost_usd=priced.total_cost_usd,
+        stored=stored.uri,
+        tracking_url=run.tracking_url,
     )
+    print(described(summary, run, priced, registered))
+    return Outcome(summary=summary)
+
+
+def described(summary: Summary, run: Run, priced: Priced, registered: Registered) -> str:
+    """The summary as lines for a terminal or a pod's log, with the addresses to look at."""
+    lines = {
+        "execution": run.execution,
+        "status": summary.status,
+        "gate": summary.decision,
+        "cost": (
+            f"{priced.total_cost_usd} USD for {priced.duration_seconds:,.1f} s of training "
+            f"in {priced.attempts} attempt{'' if priced.attempts == 1 else 's'}"
+        ),
+        "model": f"{summary.model} ({summary.alias.replace('+', ', ') or 'no alias'})",
+        "registry": registered.url,
+        "run": summary.tracking_url,
+        "artifact": f"{summary.stored} (read back, hashes equal)",
+    }
+    return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())
