@@ -22,8 +22,10 @@ _VARIABLES = {
     "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
     "aws_region": "AWS_REGION",
     "rates_path": "OPPEN_RATES",
+    "git_repository": "OPPEN_GIT_REPOSITORY",
 }
-_SECRET = frozenset({"aws_access_key_id", "aws_secret_access_key"})
+# The address of a repository may hold credentials.
+_SECRET = frozenset({"aws_access_key_id", "aws_secret_access_key", "git_repository"})
 
 
 class SettingsError(ValueError):
@@ -80,6 +82,9 @@ class Settings:
 
     rates_path: Path | None = None
     """A rate card to use in place of the embedded one (`OPPEN_RATES`)."""
+
+    git_repository: str | None = None
+    """Repository that tells which agents' versions are in force (`OPPEN_GIT_REPOSITORY`)."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -102,15 +102,20 @@ def check_repository(repository: str) -> None:
     Raises:
         ValueError: There is no repository.
     """
-    if not repository and current_execution().on_cluster:
-        raise ValueError("git_repository is empty; give the repository that has MODEL_VERSION")
+    known = repository or Settings.from_environment().git_repository
+    if not known and current_execution().on_cluster:
+        raise ValueError(
+            "git_repository is empty; give the repository that has MODEL_VERSION, or set "
+            "OPPEN_GIT_REPOSITORY"
+        )
 
 
 def repository_of(repository: str) -> str:
-    """The repository to publish to: on one machine, where none is given, one under `.local`."""
-    if repository:
-        return repository
+    """The repository to publish to: as given, or the settings', or one machine's under `.local`."""
     check_repository(repository)
+    known = repository or Settings.from_environment().git_repository
+    if known:
+        return known
     folder = Path(os.environ.get("OPPEN_LOCAL") or ".local").resolve() / "git" / "agents.git"
     make_repository(folder)
     return str(folder)

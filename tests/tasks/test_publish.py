@@ -37,6 +37,7 @@ def test_a_machine_without_a_repository_makes_one(
 ) -> None:
     """A bare repository with one empty commit, made once."""
     monkeypatch.setenv("OPPEN_LOCAL", str(tmp_path))
+    monkeypatch.delenv("OPPEN_GIT_REPOSITORY", raising=False)
     first = repository_of("")
     assert repository_of("") == first
     count = subprocess.run(
@@ -52,9 +53,12 @@ def test_a_machine_without_a_repository_makes_one(
 def test_a_cluster_needs_a_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before anything is trained."""
     monkeypatch.setenv("FLYTE_INTERNAL_EXECUTION_ID", "abc")
+    monkeypatch.delenv("OPPEN_GIT_REPOSITORY", raising=False)
     with pytest.raises(ValueError, match="git_repository is empty; give the repository"):
         check_repository("")
     check_repository("https://git.example/agents.git")
+    monkeypatch.setenv("OPPEN_GIT_REPOSITORY", "https://git.example/agents.git")
+    assert repository_of("") == "https://git.example/agents.git"
 
 
 def test_a_repository_that_is_there_stays(tmp_path: Path) -> None:
