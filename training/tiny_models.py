@@ -237,4 +237,8 @@ def small_gemma(
     config.sliding_window_pattern = full_every
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Gemma3ForCausalLM(config)
+        model = Gemma3ForCausalLM(config)
+        # Rows of length 1, as Gemma's scaling by sqrt(width) expects. At the default of 0.02 no
+        # logit could get far from 0, and an adapter, which leaves the rows alone, cannot mend it.
+        torch.nn.init.normal_(model.model.embed_tokens.weight, std=width**-0.5)
+        return model
