@@ -44,7 +44,7 @@ def evaluate_classifier(
     decision = decide(
         evaluation,
         min_accuracy=min_accuracy,
-        champion_accuracy=rival.metrics["test_accuracy"] if rival and same_data else None,
+        champion_accuracy=rival.metrics["accuracy"] if rival and same_data else None,
     )
 
     report = working_folder("report")

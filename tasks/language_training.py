@@ -87,7 +87,10 @@ def train(
                 PackedText(folder, "validation"), batch_size=config.batch_size, shuffle=False
             ),
             checkpoints=Checkpoints(
-                session.checkpoint_folder, identity=identity, on_saved=session.on_checkpoint
+                session.checkpoint_folder,
+                identity=identity,
+                config=session.checkpoint_config,
+                on_saved=session.on_checkpoint,
             ),
             resume_from=session.resume_from,
             reporter=session.reporter,

@@ -30,6 +30,7 @@ def open_text_run(
     priority: str,
     purchase: str,
     resume_from: str,
+    checkpoint_seconds: float,
     processes: int = 1,
 ) -> Run:
     """Prices the planned training and stops here if it does not fit; opens the MLflow run.
@@ -60,6 +61,7 @@ def open_text_run(
             priority=priority,
             purchase=purchase,
             resume_from=resume_from,
+            checkpoint_seconds=checkpoint_seconds,
         ),
         model_name=model_name,
         experiment=experiment,

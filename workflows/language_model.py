@@ -72,6 +72,7 @@ def language_model_pipeline(
     priority: str = "normal",
     purchase: str = "on-demand",
     resume_from: str = "",
+    checkpoint_seconds: float = 60.0,
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Tunes in one process: on one GPU, or on the CPU where there is none."""
@@ -94,6 +95,7 @@ def language_model_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
     )
     # Tune, resuming from the last checkpoint where there is one.
     trained = train_language_model(run=run, text=text, config=config)
@@ -119,6 +121,7 @@ def language_model_ddp_pipeline(
     priority: str = "normal",
     purchase: str = "on-demand",
     resume_from: str = "",
+    checkpoint_seconds: float = 60.0,
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Tunes with two processes on one node, each with its GPU or its share of the cores."""
@@ -141,6 +144,7 @@ def language_model_ddp_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
         processes=PROCESSES,
     )
     # Tune on both processes; the loss is the mean over the tokens of both.
