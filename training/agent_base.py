@@ -36,7 +36,7 @@ class SmallBase:
     pretraining_steps: int = 250
     """Optimiser steps on made-up chats."""
 
-    vocab_size: int = 1024
+    vocab_size: int = 2048
     """Entries of the tokenizer, which is trained on the agent's words."""
 
 
@@ -141,10 +141,11 @@ def school_of(data: Path, config: SmallBase = SmallBase()) -> str:
 
 
 def _words(records: Iterable[Any]) -> list[str]:
-    """Gives the texts of requests and tools, without the answers."""
+    """Gives the texts whose words the made-up chats are built of, each once."""
     texts: dict[str, None] = {}
     for record in records:
-        texts |= {m["content"]: None for m in record["messages"] if m["role"] == "user"}
+        texts |= {message["content"]: None for message in record["messages"]}
+        texts[json.dumps(record["messages"][-1])] = None
         texts[json.dumps(record.get("tools"))] = None
     return list(texts)
 

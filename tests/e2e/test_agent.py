@@ -20,6 +20,7 @@ from training.agent_base import SmallBase
 
 AGENT, EXECUTION = "agent-e2e", "e2e-agent"
 STEPS = 24
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 START_SECONDS = 240
 
 
@@ -74,7 +75,6 @@ def published(
     return summary
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_as_if_nothing_had_happened(
     published: Summary, settings: Settings, home: Path, agents: Path, tmp_path: Path
 ) -> None:
@@ -93,7 +93,6 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
     assert not (home / "tmp" / "oppen" / "checkpoints" / EXECUTION).exists()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("published")
 def test_the_version_holds_what_loads_it(settings: Settings, tmp_path: Path) -> None:
     """Adapter, base, data set and prompts are registered; S3 has the exports beside them."""
@@ -115,7 +114,6 @@ def test_the_version_holds_what_loads_it(settings: Settings, tmp_path: Path) -> 
     assert {"exports/safetensors/model.safetensors", "exports/ollama/Modelfile"} <= stored
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("published")
 def test_the_version_is_published_once(
     here: pytest.MonkeyPatch, settings: Settings, agents: Path, repository: Path
@@ -144,7 +142,6 @@ def test_the_version_is_published_once(
     assert len(versions_of(settings, AGENT)) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("published", "here")
 def test_retraining_follows_the_runbook(agents: Path) -> None:
     """A champion that meets its thresholds stays, until an alert is added."""
