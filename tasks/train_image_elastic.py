@@ -11,12 +11,16 @@ from flytekitplugins.kfpytorch import CleanPodPolicy, Elastic, RunPolicy
 
 from tasks.machines import GPU_PAIR, SMALL_GPU
 from tasks.records import PreparedImages, Run, Trained
+from tasks.torch_import import import_torch
 from training.classifier_config import ClassifierConfig
 
 PROCESSES = 2
 MIN_NODES, MAX_NODES = 1, 4
 RENDEZVOUS = {"timeout": 900, "join_timeout": 900, "read_timeout": 900}
 """Seconds to wait for nodes that still pull their image (flytekit#3419)."""
+
+
+import_torch()
 
 
 @task(

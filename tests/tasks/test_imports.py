@@ -66,3 +66,20 @@ def test_the_light_tasks_are_found() -> None:
 def test_modules_load_no_library_they_do_not_need(modules: list[str], unwanted: list[str]) -> None:
     """Every pod pays for what its module imports, and `pyflyte` for a whole workflow."""
     assert not loaded_by(modules) & set(unwanted)
+
+
+def test_elastic_tasks_leave_data_frames_asleep_and_usable() -> None:
+    """Torch does not wake flytekit's stand-in for pandas; whoever needs pandas still gets it."""
+    script = (
+        "import sys, tasks.train_image_elastic\n"
+        "assert type(sys.modules['torch']) is type(sys)\n"
+        "assert type(sys.modules['pandas']) is not type(sys)\n"
+        "import pandas\n"
+        "from flytekit.types.structured.structured_dataset import StructuredDataset\n"
+        "assert len(pandas.DataFrame({'a': [1, 2]})) == 2\n"
+        "assert StructuredDataset(pandas.DataFrame({'a': [1]})) is not None\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
