@@ -57,10 +57,14 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _image_logits(folder: str, tensors: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-    """Loads an exported program, which runs no stored code, and applies it: (N, H, W) to (N, K)."""
-    import mlflow.pytorch
+    """Loads an exported program, which runs no stored code, and applies it: (N, H, W) to (N, K).
 
-    logits: torch.Tensor = mlflow.pytorch.load_model(folder)(tensors["images"])
+    torch reads what MLflow's own loader reads, and spares the process 2 s of MLflow's imports.
+    """
+    import torch
+
+    program = torch.export.load(Path(folder) / "data" / "model.pt2")
+    logits: torch.Tensor = program.module()(tensors["images"])
     return logits
 
 

@@ -16,6 +16,7 @@ from training.figures import training_curves
 from training.image_data import load_images
 
 RESULT_FILE = "result.json"
+CURVES_FILE = "curves.html"
 
 
 def train(
@@ -56,7 +57,9 @@ def train(
     if session.ranks.is_main:
         (out / RESULT_FILE).write_text(result.to_json(), encoding="utf-8")
         if result.history:
-            Deck("Training", training_curves(result.history))
+            curves = training_curves(result.history)
+            (out / CURVES_FILE).write_text(curves, encoding="utf-8")
+            Deck("Training", curves)
     is_stopped = result.status == "stopped" and session.last_checkpoint is not None
     return Trained(
         folder=FlyteDirectory(str(out)),

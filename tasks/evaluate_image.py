@@ -30,7 +30,6 @@ def evaluate_classifier(
     from training.cnn import load_cnn, predict_logits
     from training.evaluation import decide, evaluate
     from training.image_data import load_images
-    from training.training_result import TrainingResult
 
     data = load_images(Path(images.folder.download()))
     folder = Path(trained.folder.download())
@@ -52,7 +51,6 @@ def evaluate_classifier(
     # The run's `test_...` are its curves, one value per epoch; the verdict has names of its own.
     metrics = {name.removeprefix("test_"): value for name, value in evaluation.metrics().items()}
     (report / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    result = TrainingResult.from_json((folder / "result.json").read_text(encoding="utf-8"))
     drawn = {
         "scores": figures.evaluation_table(evaluation),
         "confusion": figures.confusion_matrix(evaluation),
@@ -60,8 +58,8 @@ def evaluate_classifier(
     }
     for name, html in drawn.items():
         Deck(name.capitalize(), html)
-    if result.history:  # the training task has them in its Deck already
-        drawn["curves"] = figures.training_curves(result.history)
+    if (folder / "curves.html").exists():  # the training task drew them for its own Deck
+        drawn["curves"] = (folder / "curves.html").read_text(encoding="utf-8")
     for name, html in drawn.items():
         (report / f"{name}.html").write_text(html, encoding="utf-8")
 
