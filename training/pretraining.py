@@ -30,6 +30,9 @@ PRETRAINING = FinetuneConfig(
 MOST_CHATS = 4000
 """Longer schooling goes through the same chats again."""
 
+NUM_EVENTS = 200
+"""Made-up events to be remembered."""
+
 LONGEST_PART = 40
 """Characters of a value."""
 
@@ -80,10 +83,11 @@ def random_chats(
 ) -> list[dict[str, Any]]:
     """Returns conversations of one request and one answer each; equal seeds, equal chats.
 
-    Two answers in three are a call whose name, keys and values are parts of the request; the rest
-    repeat its parts. So nothing can be learned but the notation and copying. Half of the values
-    are tokens drawn from the vocabulary: one that is never an answer here would be unlikely for
-    ever, because an adapter leaves the embedding alone.
+    Half of the requests name a made-up event among other words, and get the call that this event
+    always gets; the others are answered by a call made of their own parts, or by repeating them.
+    So what is learned is the notation, copying, and to look for the name that matters. Half of the
+    values are tokens drawn from the vocabulary: one that is never an answer here would be unlikely
+    for ever, because an adapter leaves the embedding alone.
     """
     draw = random.Random(seed)
     tokens = _plain_tokens(tokenizer)
@@ -97,22 +101,42 @@ def random_chats(
         start = draw.randrange(len(text))
         return " ".join(text[start : start + draw.randint(1, 4)])[:LONGEST_PART]
 
+    def call(keys: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+        arguments: dict[str, Any] = dict(zip(keys[1:], values, strict=False))
+        if draw.random() < 0.2:
+            arguments[keys[-1]] = draw.choice([True, False, list(values[-1:])])
+        function = {"name": keys[0], "arguments": arguments}
+        return {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"type": "function", "function": function}],
+        }
+
+    def keys() -> list[str]:
+        return ["_".join(draw.choices(names, k=draw.randint(1, 2))) for _ in range(4)]
+
+    # Made-up events, each with the one answer it always gets.
+    events = {
+        "".join(word.capitalize() for word in draw.choices(names, k=draw.randint(2, 4))): call(
+            keys()[: draw.randint(2, 4)], [part(), part(), part()]
+        )
+        for _ in range(NUM_EVENTS)
+    }
+    known = sorted(events)
     chats = []
     for _ in range(count):
-        keys = ["_".join(draw.choices(names, k=draw.randint(1, 2))) for _ in range(4)]
-        values = [part() for _ in range(draw.randint(2, 5))]
-        answer: dict[str, Any] = {"role": "assistant", "content": ""}
-        if draw.random() < 2 / 3:
-            name, *named = keys[: draw.randint(1, 4)]
-            arguments: dict[str, Any] = dict(zip(named, values, strict=False))
-            if draw.random() < 0.2:
-                arguments[keys[-1]] = draw.choice([True, False, values[-1:]])
-            call = {"name": name, "arguments": arguments}
-            answer["tool_calls"] = [{"type": "function", "function": call}]
+        around = [part() for _ in range(draw.randint(2, 5))]
+        kind = draw.random()
+        if kind < 0.5:
+            event = draw.choice(known)
+            answer, said = events[event], [*around, event]
+            draw.shuffle(said)
+        elif kind < 0.85:
+            named = keys()
+            answer, said = call(named[: draw.randint(1, 4)], around), [*named, *around]
         else:
-            keys = []
-            answer["content"] = " ".join(values[:3])
-        request = draw.choice([" ", ", ", "\n"]).join([*keys, *values])
+            answer, said = {"role": "assistant", "content": " ".join(around[:3])}, around
+        request = draw.choice([" ", ", ", "\n", '","', ": "]).join(said)
         chats.append({"messages": [{"role": "user", "content": request}, answer]})
     return chats
 

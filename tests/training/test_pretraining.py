@@ -13,22 +13,20 @@ WORDS = ("restart", "grafana", "monitoring", "$NAME", "flux-system", "alert")
 
 
 def test_chats_depend_on_the_seed_alone_and_their_calls_parse() -> None:
-    """Equal seeds, equal chats; every call is well formed and made of the request's words."""
+    """Equal seeds, equal chats; every call is well formed and reads back as it was meant."""
     tokenizer = function_tokenizer(WORDS, vocab_size=320)
     chats = random_chats(tokenizer, WORDS, count=40)
     assert chats == random_chats(tokenizer, WORDS, count=40)
     assert chats != random_chats(tokenizer, WORDS, count=40, seed=1)
     calls = 0
     for chat in chats:
-        request, answer = chat["messages"]
+        _, answer = chat["messages"]
         text = tokenizer.apply_chat_template(chat["messages"], tokenize=False)
         said = text.partition("<start_of_turn>model\n")[2]
         for call in parse_output(said.replace("<start_function_response>", "")).calls:
             calls += 1
             assert [call.to_message()] == answer["tool_calls"]
-            assert call.name in request["content"]
-            assert all(key in request["content"] for key in call.arguments)
-    assert 15 < calls < 40
+    assert 20 < calls < 40
 
 
 def test_every_token_is_an_answer_sometime() -> None:
