@@ -27,7 +27,7 @@ PRETRAINING = FinetuneConfig(
 )
 """What makes the default small Gemma copy and call: about a minute on two cores."""
 
-MOST_CHATS = 4000
+MOST_CHATS = 12000
 """Longer schooling goes through the same chats again."""
 
 NUM_EVENTS = 200

@@ -189,11 +189,11 @@ def small_gemma(
     *,
     tokenizer: Any,
     width: int = 128,
-    layers: int = 4,
-    heads: int = 4,
-    head_size: int = 32,
-    sliding_window: int = 64,
-    full_every: int = 2,
+    layers: int = 3,
+    heads: int = 2,
+    head_size: int = 64,
+    sliding_window: int = 128,
+    full_every: int = 3,
     context: int = 4096,
     vocab_size: int = 0,
     seed: int = 0,
@@ -206,7 +206,8 @@ def small_gemma(
         layers: Number of blocks.
         heads: Query heads of a block; they share one key-value head, as in the 270M model.
         head_size: Size of a head.
-        sliding_window: Tokens that a sliding layer looks back, itself included.
+        sliding_window: Tokens that a sliding layer looks back, itself included. The default holds
+            a request and its answer, so that the tools before them do not crowd them out.
         full_every: Every how many layers one attends to everything.
         context: Longest sequence, in tokens.
         vocab_size: Rows of the embedding; 0 takes as many as the tokenizer has entries.
