@@ -43,8 +43,9 @@ demo-agent: $(READY) ## an agent tuned from its runbook without a hub: base besi
 	    --model_name small-gemma --learning_rate 0.006 --batch_size 8 --iters 500 \
 	    --overrides '{"lora": {"rank": 32, "alpha": 64}, "eval_every": 100}'
 
+# Two workers, each with servers of its own; a file stays with one worker, so its fixtures are made once.
 test: $(READY) ## all tests, unit and end to end, against real servers on loopback
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY) ## lint, format, types, import contracts, docs
 	$(BIN)/ruff check .
