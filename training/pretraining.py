@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from training.conversations import tokenise_all
+from training.conversations import Conversation, tokenise_all
 from training.finetune import FinetuneResult, finetune
 from training.finetune_config import FinetuneConfig
 from training.reporter import Guard, Reporter
@@ -35,6 +35,9 @@ NUM_EVENTS = 200
 
 LONGEST_PART = 40
 """Characters of a value."""
+
+LONGEST_READING = 128
+"""Tokens of a text that is read."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
@@ -66,8 +69,11 @@ def pretrain(
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise ValueError("texts has no word; give the agent's requests or runbook")
-    count = min(config.total_steps(1, 1) * batch_size, MOST_CHATS)
+    count = min(config.total_steps(1, 1) * batch_size, MOST_CHATS) // 2
     chats = tokenise_all(random_chats(tokenizer, texts, count=count, seed=config.seed), tokenizer)
+    # Half of it is plain reading, so that words that stand in like places become alike.
+    requests = random.Random(config.seed).choices(texts, k=count)
+    chats += [_reading(text, tokenizer) for text in requests]
     batches = ConversationBatches(
         chats,
         batch_size=batch_size,
@@ -76,6 +82,14 @@ def pretrain(
         share=False,
     )
     return finetune(model, batches, answer_loss, config=config, reporter=reporter, guard=guard)
+
+
+def _reading(text: str, tokenizer: Any) -> Conversation:
+    """Returns a request of which every token is to be predicted."""
+    messages = [{"role": "user", "content": text}]
+    written = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    ids = tokenizer(written, add_special_tokens=False)["input_ids"][:LONGEST_READING]
+    return Conversation(ids=tuple(ids), answers=((1, len(ids)),))
 
 
 def random_chats(

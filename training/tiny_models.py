@@ -152,7 +152,9 @@ def function_tokenizer(
     texts: Iterable[str], *, vocab_size: int = 1024
 ) -> "PreTrainedTokenizerFast":
     """Trains a tokenizer with FunctionGemma's control tokens and chat format on `texts`."""
-    tokenizer = train_tokenizer(texts, vocab_size=vocab_size, special_tokens=CONTROL_TOKENS)
+    tokenizer = train_tokenizer(
+        texts, vocab_size=vocab_size, special_tokens=CONTROL_TOKENS, split_names=True
+    )
     pad, end, begin = CONTROL_TOKENS[:3]
     tokenizer.add_special_tokens(
         {

@@ -12,23 +12,37 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,)
+    texts: Iterable[str],
+    *,
+    vocab_size: int,
+    special_tokens: Sequence[str] = (END_OF_TEXT,),
+    split_names: bool = False,
 ) -> "PreTrainedTokenizerFast":
     """Trains a byte-level BPE tokenizer; the same texts always give the same tokenizer.
 
     The first special token serves as beginning, end and padding.
 
+    Args:
+        texts: What to learn the merges from.
+        vocab_size: Entries, with the 256 bytes and the special tokens.
+        special_tokens: Texts that are one token each, with the first ids.
+        split_names: Keeps the words of a name like KubePodNotReady apart, so that names share them
+            with each other and with plain text.
+
     Raises:
         ValueError: The vocabulary has no room for the 256 bytes and the special tokens.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     least = 256 + len(special_tokens)
     if vocab_size < least:
         raise ValueError(f"vocab_size is {vocab_size}; give at least {least} (bytes and specials)")
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    steps: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    if split_names:
+        steps.insert(0, pre_tokenizers.Split(Regex(" ?[A-Z][a-z]+"), behavior="isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
