@@ -2,9 +2,9 @@
 
 Every batch has 8 conversations that share about 400 tokens of tool declarations. Both train the
 same adapter on the same Gemma-3-architecture model, data, precision and learning rate, with loss
-on the answers alone; the loss of the first step must agree. TRL is given its best settings here:
-completion-only loss, fused AdamW, no padding to a multiple, and its padding-free or plain batches,
-whichever is faster. Run it with `python benchmarks/agent_tuning.py`; the peer needs `trl`
+on the answers alone; the loss of the first step must agree. TRL is given completion-only loss,
+fused AdamW and no padding to a multiple, in plain batches; its padding-free mode was not tried.
+Run it with `python benchmarks/agent_tuning.py`; the peer needs `trl`
 (`pip install 'oppen[bench]'`).
 """
 
