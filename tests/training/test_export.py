@@ -32,7 +32,8 @@ def tokenizer() -> Any:
 def merged(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a merged model."""
     model = add_adapter(
-        small_gemma(tokenizer=tokenizer, width=64, layers=2, heads=2), LoraConfig(rank=2)
+        small_gemma(tokenizer=tokenizer, width=64, layers=2, heads=2, full_every=2),
+        LoraConfig(rank=2),
     )
     folder = tmp_path_factory.mktemp("export") / "merged"
     return export_safetensors(merge_adapter(model), tokenizer, folder)
