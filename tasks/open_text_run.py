@@ -9,6 +9,7 @@ from tasks.machines import GPU, GPU_PAIR, LIGHT
 from tasks.opening import Planned, open_run
 from tasks.records import PreparedText, Run, Terms
 from training.language_config import LanguageConfig
+from training.language_gate import check_min_improvement
 
 STARTUP_SECONDS = 15.0
 """Imports, the model and the first measurement before the first step."""
@@ -30,6 +31,7 @@ def open_text_run(
     priority: str,
     purchase: str,
     resume_from: str,
+    min_improvement: float,
     checkpoint_seconds: float,
     processes: int = 1,
 ) -> Run:
@@ -37,6 +39,7 @@ def open_text_run(
 
     Training costs about 6 FLOP per weight and token (Kaplan et al. 2020, section 2.1).
     """
+    check_min_improvement(min_improvement)
     settings = {f"finetune.{key}": value for key, value in asdict(config.finetune).items()}
     own = {key: value for key, value in asdict(config).items() if key != "finetune"}
     return open_run(

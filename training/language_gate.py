@@ -31,8 +31,7 @@ def decide(
     >>> decide(before=40.0, after=20.0, min_improvement=1.5).reason
     'perplexity fell from 40.00 to 20.00, by 2.00 times of the required 1.50; there is no champion'
     """
-    if not min_improvement > 0:
-        raise ValueError(f"min_improvement is {min_improvement}; give a positive factor, as 1.2")
+    check_min_improvement(min_improvement)
     ratio = before / after
     fell = (
         f"perplexity fell from {before:,.2f} to {after:,.2f}, "
@@ -44,3 +43,13 @@ def decide(
         return Decision(promote=False, reason=f"{fell}, but the champion has {champion:,.2f}")
     rival = "there is no champion" if champion is None else f"the champion has {champion:,.2f}"
     return Decision(promote=True, reason=f"{fell}; {rival}")
+
+
+def check_min_improvement(min_improvement: float) -> None:
+    """Refuses a factor that makes no sense, for whoever wants to know before training.
+
+    Raises:
+        ValueError: It is not positive.
+    """
+    if not min_improvement > 0:
+        raise ValueError(f"min_improvement is {min_improvement}; give a positive factor, as 1.2")

@@ -95,6 +95,7 @@ def language_model_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        min_improvement=min_improvement,
         checkpoint_seconds=checkpoint_seconds,
     )
     # Tune, resuming from the last checkpoint where there is one.
@@ -144,6 +145,7 @@ def language_model_ddp_pipeline(
         priority=priority,
         purchase=purchase,
         resume_from=resume_from,
+        min_improvement=min_improvement,
         checkpoint_seconds=checkpoint_seconds,
         processes=PROCESSES,
     )
