@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from flytekit import task
+from flytekit import Secret, task
 
 from stores import registry, tracking
 from stores.model_version import FILE_NAME, Published, publish_version
@@ -21,10 +21,16 @@ PUBLISHED_TAG = "oppen.published"
 TOLD = ("exact_call_accuracy", "false_call_rate", "base/exact_call_accuracy")
 """Metrics that the commit's message names."""
 
+GIT_SECRETS = [
+    Secret(group="oppen-git", key=key, mount_requirement=Secret.MountType.FILE)
+    for key in ("username", "password", "ssh-privatekey", "known_hosts")
+]
+"""The login for git, over https or ssh; the chart's settings tell git where these files lie."""
+
 _VERSION = re.compile(r"(?P<day>\d{8})-(?P<commit>[0-9a-f]{8,})$")
 
 
-@task(**LIGHT.options())
+@task(secret_requests=GIT_SECRETS, **LIGHT.options())
 def publish_agent(
     run: Run,
     registered: Registered,
@@ -39,7 +45,7 @@ def publish_agent(
     return Outcome(summary=replace(promoted, published=said(done)))
 
 
-@task(**LIGHT.options())
+@task(secret_requests=GIT_SECRETS, **LIGHT.options())
 def keep_champion(agent_name: str, reason: str, git_repository: str, git_branch: str) -> Outcome:
     """Ends a run that needs no training; publishes what a killed run had left unpublished."""
     settings = Settings.from_environment()

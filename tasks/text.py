@@ -11,7 +11,7 @@ from tasks.sources import SourceVersion
 PREPARATION = SourceVersion(("training.corpus", "training.text_data", "training.tokenizer"))
 
 
-@task(secret_requests=[HUB_SECRET], **DATA.options())
+@task(**DATA.options())
 def locate_text(text: str) -> Source:
     """Finds out which documents a name, file, folder or address holds now."""
     from training.corpus import SourceConfig, read_corpus

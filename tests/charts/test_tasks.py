@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendering import ROOT, Object, Render, containers, find
+from rendering import COMBINATIONS, ROOT, Object, Render, containers, find, pods
 
 from accounting.ratecard import parse_card
 from accounting.rates import RateCard
@@ -87,6 +87,48 @@ def test_settings_are_read_by_the_code(template: Render) -> None:
     read = settings.Settings.from_environment({**data, **login})
     assert read.mlflow_tracking_uri == data["MLFLOW_TRACKING_URI"]
     assert read.s3_bucket == data["OPPEN_S3_BUCKET"]
+
+
+def logins(container: Object) -> dict[str, tuple[str, str]]:
+    """Variables of a container that come from a Secret: its name and key by variable."""
+    references = {
+        one["name"]: one["valueFrom"]["secretKeyRef"]
+        for one in container["env"]
+        if "secretKeyRef" in one.get("valueFrom", {})
+    }
+    return {name: (one["name"], one["key"]) for name, one in references.items()}
+
+
+def test_every_task_gets_its_logins_by_reference(template: Render) -> None:
+    """Each setting that is secret comes from the named Secret, and none from a ConfigMap."""
+    settings = pytest.importorskip("stores.settings")
+    objects = template(sets=["s3.existingSecret=elsewhere"])
+    (container,) = containers(find(objects, "PodTemplate")["template"])
+    assert logins(container) == {
+        name: ("elsewhere", name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    }
+    secret = {settings._VARIABLES[name] for name in settings._SECRET}
+    # The address of the repository is no secret here: the schema refuses one with a login in it.
+    assert secret - {"OPPEN_GIT_REPOSITORY"} == set(logins(container))
+    for one in objects:
+        assert not secret & set(one.get("data", {})), one["metadata"]["name"]
+
+
+def test_an_external_mlflow_gets_its_login_by_reference(template: Render) -> None:
+    """Tasks and exporter take user and password, or a token, from the Secret that is named."""
+    expected = {
+        f"MLFLOW_TRACKING_{name}": ("tracking", f"MLFLOW_TRACKING_{name}")
+        for name in ("USERNAME", "PASSWORD", "TOKEN")
+    }
+    asking = {
+        name: pod for name, pod in pods(template(*COMBINATIONS["external"])) if "Job" not in name
+    }
+    assert set(asking) == {"PodTemplate/oppen-task", "Deployment/oppen-exporter"}
+    for pod in asking.values():
+        (container,) = containers(pod)
+        assert expected.items() <= logins(container).items()
+    (container,) = containers(find(template(), "PodTemplate")["template"])
+    assert not expected.keys() & logins(container).keys()
 
 
 def test_every_task_can_write_only_to_scratch(template: Render) -> None:

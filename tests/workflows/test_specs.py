@@ -1,16 +1,24 @@
 """What a cluster is told: every task, workflow and launch plan, as it is registered."""
 
+import ast
 import importlib
+import os
 import pkgutil
+import re
+import subprocess
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flytekit.extras.accelerators import A100, T4
 from google.protobuf.json_format import MessageToDict
 
+ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("tasks", "workflows", "launchplans")
 ROLES = {role: f"registry.example/oppen/{role}:abc" for role in ("tasks", "training")}
 TERMS = ("budget_usd", "deadline", "priority", "purchase")
@@ -235,11 +243,121 @@ def test_spot_is_asked_for_by_launches_not_by_tasks(specs: Specs) -> None:
             assert name not in acting_names
 
 
-def test_secrets_have_groups(specs: Specs) -> None:
-    """Open-source Flyte mounts a secret by its group; one without would never arrive."""
+HUB_LOGIN = {("huggingface", "token", "ANY")}
+GIT_LOGIN = {
+    ("oppen-git", key, "FILE") for key in ("username", "password", "ssh-privatekey", "known_hosts")
+}
+LOGINS = {"tasks.hub.hub_token": HUB_LOGIN, "tasks.publish.publish_champion": GIT_LOGIN}
+"""Functions that sign in with Flyte secrets, by group, key and how each is mounted."""
+
+
+def secrets(template: Any) -> set[tuple[str, str, str]]:
+    """The secrets that a task requests."""
+    from flyteidl.core.security_pb2 import Secret
+
+    return {
+        (one.group, one.key, Secret.MountType.Name(one.mount_requirement))
+        for one in template.security_context.secrets
+    }
+
+
+@cache
+def called(name: str) -> frozenset[str]:
+    """Functions of the tasks' room that a function names in its body, by full name."""
+    module, _, function = name.rpartition(".")
+    tree = ast.parse(Path(str(importlib.import_module(module).__file__)).read_text("utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    known = {here: f"{module}.{here}" for here in functions}
+    known |= {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasks.")
+        for alias in node.names
+    }
+    if function not in functions:
+        return frozenset()
+    words = {n.id for n in ast.walk(functions[function]) if isinstance(n, ast.Name)}
+    return frozenset(known[word] for word in words & known.keys())
+
+
+def reached(name: str) -> set[str]:
+    """All functions of the tasks' room that a call of this one may come to."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for one in called(waiting.pop()) - found:
+            found.add(one)
+            waiting.append(one)
+    return found
+
+
+def test_a_task_requests_the_secrets_that_it_uses_and_no_others(specs: Specs) -> None:
+    """Who comes to a function that signs in gets its login mounted, by group and key; nobody else.
+
+    Open-source Flyte takes the group for the name of the Kubernetes Secret.
+    """
+    asking = set()
     for name, template in specs.tasks.items():
-        for secret in template.security_context.secrets:
-            assert secret.group, name
+        needed = [login for function, login in LOGINS.items() if function in reached(name)]
+        assert secrets(template) == set().union(*needed), name
+        if needed:
+            asking.add(name)
+    assert {
+        "tasks.agent_base.prepare_base",
+        "tasks.text.prepare_text",
+        "tasks.train_text.train_language_model",
+        "tasks.train_text_elastic.train_language_model_ddp",
+        "tasks.publish.publish_agent",
+        "tasks.publish.keep_champion",
+    } <= asking
+
+
+def test_every_secret_is_documented(specs: Specs) -> None:
+    """The guide on security has a row for each Secret, with its keys and the tasks' namespace."""
+    guide = ROOT / "docs" / "guides" / "security.md"
+    rows = [line for line in guide.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    for group, key, _ in set().union(*(secrets(t) for t in specs.tasks.values())):
+        (row,) = [row for row in rows if row.startswith(f"| `{group}` | `ml-training` |")]
+        assert f"`{key}`" in row
+
+
+def test_no_login_is_part_of_a_spec(specs: Specs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever registers may hold every login: nothing of it is serialised, and no task sets one."""
+    from flytekit.core.context_manager import FlyteEntities
+
+    for template in specs.tasks.values():
+        names = {one.key for one in template.container.env}
+        assert not [name for name in names if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "made-up-login")
+    monkeypatch.setenv("OPPEN_GIT_REPOSITORY", "https://user:made-up-login@git.example/a.git")
+    again = [e for e in FlyteEntities.entities if getattr(e, "name", "") in specs.tasks]
+    assert len(again) == len(specs.tasks)
+    for entity in again:
+        assert b"made-up-login" not in serialised(entity).SerializeToString(), entity.name
+
+
+def test_the_hub_token_is_read_where_flyte_mounts_it(tmp_path: Path) -> None:
+    """A file named by group and key, below the folder that Flyte's webhook tells of."""
+    pod = {key: value for key, value in os.environ.items() if key != "HF_TOKEN"} | {
+        "FLYTE_INTERNAL_EXECUTION_ID": "abc",
+        "FLYTE_SECRETS_DEFAULT_DIR": str(tmp_path),
+        "FLYTE_SECRETS_FILE_PREFIX": "",
+    }
+
+    def token() -> str:
+        """What a task finds."""
+        ask = "from tasks.hub import hub_token; print(hub_token())"
+        command = [sys.executable, "-c", ask]
+        return subprocess.run(
+            command, env=pod, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert token() == "None"
+    ((group, key, _),) = HUB_LOGIN
+    (tmp_path / group).mkdir()
+    (tmp_path / group / key).write_text("made-up-token\n")
+    assert token() == "made-up-token"
 
 
 def test_every_pipeline_takes_the_terms_of_a_launch(specs: Specs) -> None:

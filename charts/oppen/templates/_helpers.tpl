@@ -118,6 +118,16 @@ http://{{ include "oppen.fullname" . }}-mlflow.{{ include "oppen.namespace" . }}
   valueFrom: {secretKeyRef: {name: {{ .Values.s3.existingSecret }}, key: AWS_SECRET_ACCESS_KEY}}
 {{- end -}}
 
+{{/* The login of an external MLflow, which has either kind of it. */}}
+{{- define "oppen.mlflowLogin" -}}
+{{- if and (not .Values.mlflow.enabled) .Values.mlflow.external.existingSecret }}
+{{- range list "MLFLOW_TRACKING_USERNAME" "MLFLOW_TRACKING_PASSWORD" "MLFLOW_TRACKING_TOKEN" }}
+- name: {{ . }}
+  valueFrom: {secretKeyRef: {name: {{ $.Values.mlflow.external.existingSecret }}, key: {{ . }}, optional: true}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Combinations that the schema cannot refuse in words that help. */}}
 {{- define "oppen.validate" -}}
 {{- if and .Values.namespace.create (eq .Release.Namespace .Values.namespace.name) -}}
@@ -210,4 +220,32 @@ http://{{ include "oppen.fullname" . }}-mlflow.{{ include "oppen.namespace" . }}
   ports:
     - {port: {{ .port }}}
 {{- end }}
+{{- end -}}
+
+{{/* The repository, and where git finds its login: Flyte mounts it for the tasks of tasks/publish.py alone. */}}
+{{- define "oppen.gitSettings" -}}
+{{- $login := "/etc/flyte/secrets/oppen-git" -}}
+OPPEN_GIT_REPOSITORY: {{ .Values.git.repository | quote }}
+{{- if hasPrefix "https://" .Values.git.repository }}
+GIT_CONFIG_COUNT: "1"
+# The login is for this host alone.
+GIT_CONFIG_KEY_0: credential.https://{{ (urlParse .Values.git.repository).host }}.helper
+GIT_CONFIG_VALUE_0: >-
+  !f() { test "$1" = get || return 0; for key in username password; do
+  test ! -r {{ $login }}/$key || echo "$key=$(cat {{ $login }}/$key)"; done; }; f
+{{- else }}
+GIT_SSH_COMMAND: >-
+  ssh -i {{ $login }}/ssh-privatekey -o UserKnownHostsFile={{ $login }}/known_hosts
+  -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes
+{{- end }}
+{{- end -}}
+
+{{/* The port of the repository's server. */}}
+{{- define "oppen.gitPort" -}}
+{{- $address := .Values.git.repository -}}
+{{- $named := "" -}}
+{{- if contains "://" $address -}}
+{{- $named = (urlParse $address).host | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- end -}}
+{{- default (ternary "443" "22" (hasPrefix "https://" $address)) $named -}}
 {{- end -}}
