@@ -27,6 +27,7 @@ COMBINATIONS: dict[str, tuple[list[str], list[str]]] = {
     "postgres": ([], [*POSTGRES, "mlflow.replicas=2"]),
     "monitoring": ([], [*MONITORING, "networkPolicy.monitoringNamespace=monitoring"]),
     "kueue": ([], ["kueue.enabled=true", "quotas.enabled=false"]),
+    "priorities": ([], ["priorityClasses.byLabel=true", "quotas.background.memory=16Gi"]),
     "external": (
         [],
         [

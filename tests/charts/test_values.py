@@ -35,6 +35,7 @@ REFUSED = {
     "quotas.general.gpus=two": "got string, want integer",
     "quotas.background.gpus=3": "more than the 2 of quotas.general.gpus",
     "priorityClasses.background=500": "urgent must be greater than normal",
+    "priorityClasses.create=false,priorityClasses.byLabel=true": "set priorityClasses.create=true",
     "kueue.enabled=true": "set quotas.enabled=false",
     "tasks.podTemplate.runAsUser=0": "/tasks/podTemplate/runAsUser",
     "tasks.podTemplate.priorityClassName=high": "/tasks/podTemplate/priorityClassName",

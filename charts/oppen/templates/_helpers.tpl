@@ -170,6 +170,9 @@ http://{{ include "oppen.fullname" . }}-mlflow.{{ include "oppen.namespace" . }}
 {{- if has "*" .Values.mlflow.allowedHosts -}}
 {{- fail "mlflow.allowedHosts: * switches off the check of the Host header: name the hosts" -}}
 {{- end -}}
+{{- if and .Values.priorityClasses.byLabel (not .Values.priorityClasses.create) -}}
+{{- fail "priorityClasses.byLabel: pods get the values of this chart's classes: set priorityClasses.create=true" -}}
+{{- end -}}
 {{- if not (and (gt (int .Values.priorityClasses.urgent) (int .Values.priorityClasses.normal)) (gt (int .Values.priorityClasses.normal) (int .Values.priorityClasses.background))) -}}
 {{- fail "priorityClasses: urgent must be greater than normal, and normal greater than background" -}}
 {{- end -}}
