@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import os
 import pkgutil
 import re
@@ -9,13 +10,12 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flytekit.extras.accelerators import A100, T4
 from google.protobuf.json_format import MessageToDict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +68,11 @@ def named_here(plan: Any) -> bool:
 @pytest.fixture(scope="module")
 def specs() -> Specs:
     """All entities of the project."""
+    return collected()
+
+
+def collected() -> Specs:
+    """Imports all modules of the rooms and serialises what they define."""
     from flytekit.core.base_task import PythonTask
     from flytekit.core.context_manager import FlyteEntities
     from flytekit.core.launch_plan import LaunchPlan
@@ -150,22 +155,65 @@ def test_no_gpu_is_held_while_pricing_registering_or_uploading(specs: Specs) -> 
         assert template.container.image == ROLES["tasks"], name
 
 
-def test_an_accelerator_of_the_machine_table_selects_nodes() -> None:
-    """One changed row of the table asks for a GPU type; without it any will do."""
-    from flytekit import task
+ACCELERATORS = {"SMALL_GPU": "T4", "GPU": "A100", "GPU_PAIR": "L4"}
+"""A GPU type for each row of the machine table that has GPUs, by its name in flytekit."""
 
-    from tasks.machines import GPU
+WITH_ACCELERATORS = """
+import importlib.util, json, sys
+from dataclasses import replace
+from flytekit.extras import accelerators
+from tasks import machines
+for row, name in json.loads(sys.argv[2]).items():
+    machine = replace(getattr(machines, row), accelerator=getattr(accelerators, name))
+    setattr(machines, row, machine)
+spec = importlib.util.spec_from_file_location("specs", sys.argv[1])
+specs = sys.modules["specs"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(specs)
+found = specs.collected().tasks.items()
+print(json.dumps({
+    name: [task.extended_resources.gpu_accelerator.device, specs.resources(task, "requests")]
+    for name, task in found
+}))
+"""
 
-    def work() -> None:
-        """Nothing."""
 
-    plain = serialised(task(**GPU.options())(work)).template
-    assert not plain.extended_resources.HasField("gpu_accelerator")
-    for accelerator, device in ((T4, "nvidia-tesla-t4"), (A100, "nvidia-tesla-a100")):
-        machine = replace(GPU, accelerator=accelerator)
-        template = serialised(task(**machine.options())(work)).template
-        assert template.extended_resources.gpu_accelerator.device == device
-        assert gpus(template) == 1
+def test_the_accelerator_of_a_row_selects_nodes_for_all_its_tasks(specs: Specs) -> None:
+    """One changed row asks for a GPU type in every task of it, PyTorchJobs too; others name none.
+
+    Flyte turns the device into the node selector of each pod, those of a job's workers included.
+    """
+    from flytekit.extras import accelerators
+
+    from tasks import machines
+
+    rows = {name: row for name, row in vars(machines).items() if isinstance(row, machines.Machine)}
+    assert {name for name, row in rows.items() if row.gpus} == set(ACCELERATORS)
+    device_of = {
+        (str(row.cores), f"{row.memory_gib}Gi", str(row.gpus)): getattr(
+            accelerators, ACCELERATORS[name]
+        )
+        .to_flyte_idl()
+        .device
+        for name, row in rows.items()
+        if row.gpus
+    }
+    assert len(device_of) == len(set(device_of.values())) == len(ACCELERATORS)
+    command = [sys.executable, "-c", WITH_ACCELERATORS, __file__, json.dumps(ACCELERATORS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    changed = json.loads(done.stdout.splitlines()[-1])
+    assert changed.keys() == specs.tasks.keys()
+    for name, (device, asked) in changed.items():
+        size = (asked["CPU"], asked["MEMORY"], asked.get("GPU", "0"))
+        assert device == device_of.get(size, ""), name
+    jobs = {name for name, task in specs.tasks.items() if task.type == "pytorch"}
+    assert jobs
+    assert {changed[name][0] for name in jobs} == {"nvidia-tesla-t4"}
+
+
+def test_any_gpu_will_do_by_default(specs: Specs) -> None:
+    """No row names a type yet, so no node needs the label."""
+    for name, template in specs.tasks.items():
+        assert not template.extended_resources.HasField("gpu_accelerator"), name
 
 
 def test_several_nodes_are_an_elastic_pytorch_job(specs: Specs) -> None:
@@ -190,6 +238,7 @@ def test_several_nodes_are_an_elastic_pytorch_job(specs: Specs) -> None:
         assert custom["runPolicy"]["cleanPodPolicy"] == "CLEANPOD_POLICY_ALL", name
         assert custom["runPolicy"]["ttlSecondsAfterFinished"] == 600, name
         assert gpus(job) == 1, name
+        assert job.extended_resources.shared_memory.mount_path == "/dev/shm", name  # noqa: S108 - of the pod
 
 
 def elastic_tasks() -> dict[str, Any]:
