@@ -88,6 +88,7 @@ def test_the_readme_lists_every_value_with_its_default() -> None:
     readme = script(ROOT / "charts" / "readme.py")
     text = (CHART / "README.md").read_text(encoding="utf-8")
     assert readme.renew(text, (CHART / "values.yaml").read_text(encoding="utf-8")) == text
+    assert readme.main(["--check"]) == 0
 
 
 def test_every_value_has_a_comment() -> None:

@@ -199,6 +199,21 @@ def commands(workflows: Workflows) -> Iterator[list[str]]:
                     yield shlex.split(match[1])
 
 
+def test_every_change_passes_the_gates(workflows: Workflows) -> None:
+    """A pull request runs checks, tests, the chart, and a registration that needs no cluster."""
+    workflow = workflows["ci.yml"]
+    assert {"pull_request", "push"} <= set(on(workflow))
+    jobs = {
+        name: [step["run"].strip() for step in job["steps"] if "run" in step]
+        for name, job in workflow["jobs"].items()
+    }
+    assert jobs["check"] == ["make PYTHON=python check"]
+    assert jobs["test"] == ["make PYTHON=python test"]
+    assert "helm lint --strict charts/oppen" in " ".join(jobs["chart"])
+    assert jobs["registration"][-1].endswith("oppen register --dry-run")
+    assert ["register", "--dry-run"] in list(commands(workflows))
+
+
 def test_they_call_oppen_as_a_person_would(workflows: Workflows) -> None:
     """Each option that a script passes is one that the command has."""
     group = typer.main.get_command(app)
