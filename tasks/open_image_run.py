@@ -36,10 +36,11 @@ def open_image_run(
     if not 0 <= min_accuracy <= 1:
         raise ValueError(f"min_accuracy is {min_accuracy}; give a fraction from 0 to 1, as 0.98")
     epochs = config.epochs_for(images.num_train)
+    batch_size = config.batch_size_for(images.num_train)
     shape = f"{images.height}x{images.width}"
     return open_run(
         Planned(
-            kind=f"image-cnn/{shape}/batch-{config.batch_size}",
+            kind=f"image-cnn/{shape}/batch-{batch_size}",
             work=Work(
                 items=epochs * images.num_train,
                 flop_per_item=training_flop_per_image(images.height, images.width),
@@ -62,5 +63,11 @@ def open_image_run(
         model_name=model_name,
         experiment=experiment,
         tags={"oppen.dataset": images.digest, "oppen.kind": "image-cnn"},
-        params={**asdict(config), "epochs": epochs, "dataset": dataset, "nodes": nodes},
+        params={
+            **asdict(config),
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "dataset": dataset,
+            "nodes": nodes,
+        },
     )

@@ -79,7 +79,12 @@ def train_classifier(
     epochs = config.epochs_for(len(data.train))
     try:
         return _train(
-            replace(config, epochs=epochs, shift_pixels=config.shift_pixels_for(len(data.train))),
+            replace(
+                config,
+                epochs=epochs,
+                batch_size=config.batch_size_for(len(data.train)),
+                shift_pixels=config.shift_pixels_for(len(data.train)),
+            ),
             epochs,
             data,
             out=out,
@@ -117,7 +122,8 @@ def _train(
     shift_pixels = config.shift_pixels_for(len(data.train))
     pictures = ResidentImages(data, shift_pixels=shift_pixels, placement=placement)
     model, optimizer = _build(config, data, placement)
-    epoch_steps = steps_per_epoch(len(data.train), config.batch_size)
+    batch_size = config.batch_size_for(len(data.train))
+    epoch_steps = steps_per_epoch(len(data.train), batch_size)
     total_steps = epochs * epoch_steps
 
     identity = _identity(config, data)
@@ -148,7 +154,7 @@ def _train(
         epoch, step_in_epoch = divmod(run.step, epoch_steps)
         if not batches or step_in_epoch == 0:
             batches = epoch_batches(
-                len(data.train), batch_size=config.batch_size, seed=config.seed, epoch=epoch
+                len(data.train), batch_size=batch_size, seed=config.seed, epoch=epoch
             )
         learning_rate = _set_learning_rate(optimizer, config, run.step, total_steps)
 

@@ -9,6 +9,9 @@ from training.schedule import SCHEDULES, Schedule
 IMAGES_BY_DEFAULT = 120_000
 """What `epochs` amounts to where it is left open: 2 epochs of 60,000 pictures."""
 
+FEW_IMAGES = 10_000
+"""Below this many pictures smaller batches gain accuracy, and steadiness over seeds."""
+
 SHIFTING_EPOCHS = 10
 """Where pictures are seen this often they are shifted by default; seen less often, it costs
 accuracy: the network is better served by the pictures as they are."""
@@ -21,8 +24,9 @@ class ClassifierConfig:
     epochs: int | None = None
     """Passes over the training pictures; None takes as many as make `IMAGES_BY_DEFAULT`."""
 
-    batch_size: int = 128
-    """Pictures per optimiser step over all ranks: more ranks leave the learning rate as it is."""
+    batch_size: int | None = None
+    """Pictures per optimiser step over all ranks: more ranks leave the learning rate as it is. None
+    takes 128, and 64 where there are fewer than `FEW_IMAGES` to train on."""
 
     learning_rate: float = 2e-3
     """The peak of the schedule."""
@@ -61,7 +65,11 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         checks: list[tuple[str, bool, str]] = [
             ("epochs", self.epochs is None or self.epochs >= 1, "1 or more, or leave it open"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
+            (
+                "batch_size",
+                self.batch_size is None or self.batch_size >= 1,
+                "1 or more, or leave it open",
+            ),
             ("learning_rate", 0 < self.learning_rate < math.inf, "a positive number"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
             ("schedule", self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
@@ -84,6 +92,14 @@ class ClassifierConfig:
         (2, 30)
         """
         return self.epochs or max(1, round(IMAGES_BY_DEFAULT / train_count))
+
+    def batch_size_for(self, train_count: int) -> int:
+        """Returns `batch_size`, or what it amounts to for that many training pictures.
+
+        >>> ClassifierConfig().batch_size_for(60_000), ClassifierConfig().batch_size_for(4_000)
+        (128, 64)
+        """
+        return self.batch_size or (64 if train_count < FEW_IMAGES else 128)
 
     def shift_pixels_for(self, train_count: int) -> int:
         """Returns `shift_pixels`, or what it amounts to for that many training pictures.
