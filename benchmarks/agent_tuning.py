@@ -4,7 +4,7 @@ Every batch has 8 conversations that share about 400 tokens of tool declarations
 same adapter on the same Gemma-3-architecture model, data, precision and learning rate, with loss
 on the answers alone; the loss of the first step must agree. TRL is given completion-only loss,
 fused AdamW and no padding to a multiple, in plain batches; its padding-free mode was not tried.
-Run it with `python benchmarks/agent_tuning.py`; the peer needs `trl`
+Run it with `python -m benchmarks.agent_tuning`; the peer needs `trl`
 (`pip install 'oppen[bench]'`).
 """
 
@@ -14,14 +14,13 @@ import random
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.stopwatch import Stopwatch, our_config
 from training.conversations import Conversation, tokenise_all
 from training.device import choose_placement
 from training.finetune import finetune
-from training.finetune_config import FinetuneConfig
 from training.lora import LINEAR_LAYERS, LoraConfig, add_adapter
 from training.shared_prefix import ConversationBatches, answer_loss
 from training.tiny_models import conversation_tokenizer, small_gemma
@@ -83,14 +82,7 @@ def measure_ours(
 ) -> tuple[float, list[float]]:
     """Returns the loss of the first step and the seconds of every step."""
     batches = ConversationBatches(data, batch_size=batch_size, padding_id=0, shuffle=False)
-    config = FinetuneConfig(
-        learning_rate=LEARNING_RATE,
-        warmup_fraction=0.0,
-        final_learning_rate=1.0,
-        precision="bf16" if precision == "bf16" else "fp32",
-        log_every=1,
-    )
-    result = finetune(model, batches, answer_loss, config=config)
+    result = finetune(model, batches, answer_loss, config=our_config(LEARNING_RATE, precision))
     return result.history[0].loss, list(result.step_seconds)
 
 
@@ -99,22 +91,9 @@ def measure_trl(
 ) -> tuple[float, list[float]]:
     """Trains with TRL's SFTTrainer on the same tokens; returns what `measure_ours` does."""
     from datasets import Dataset
-    from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    losses: list[float] = []
-    marks: list[float] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            marks.append(-time.perf_counter())
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks[-1] += time.perf_counter()
-
-        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
-            losses.extend([logs["loss"]] if "loss" in logs else [])
-
+    watch = Stopwatch()
     rows = [
         {
             "input_ids": list(c.ids),
@@ -148,9 +127,9 @@ def measure_trl(
             args=arguments,
             processing_class=tokenizer,
             train_dataset=Dataset.from_list(rows),
-            callbacks=[Clock()],
+            callbacks=[watch.callback()],
         ).train()
-    return losses[0], marks
+    return watch.losses[0], watch.seconds
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 Both train the same small GPT-2 from the same weights on the same packed blocks, batch size,
 precision, optimiser and learning rate. The loss of the first step must agree, or nothing is
-reported. Run it with `python benchmarks/language_model.py`; the peer needs `accelerate`
+reported. Run it with `python -m benchmarks.language_model`; the peer needs `accelerate`
 (`pip install 'oppen[bench]'`).
 """
 
@@ -11,16 +11,15 @@ import importlib.util
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.stopwatch import Stopwatch, our_config
 from training.batches import IGNORED, TokenBatch
 from training.device import choose_placement
 from training.finetune import finetune
-from training.finetune_config import FinetuneConfig
 from training.language_model import packed_loss
 from training.text_data import PackedText, TextConfig, prepare_text
 from training.tiny_models import small_gpt2
@@ -52,14 +51,7 @@ class WholeBlocks:
 
 def measure_ours(model: Any, batches: WholeBlocks, precision: str) -> tuple[float, list[float]]:
     """Returns the loss of the first step and the seconds of every step."""
-    config = FinetuneConfig(
-        learning_rate=LEARNING_RATE,
-        warmup_fraction=0.0,
-        final_learning_rate=1.0,
-        precision="bf16" if precision == "bf16" else "fp32",
-        log_every=1,
-    )
-    result = finetune(model, batches, packed_loss, config=config)
+    result = finetune(model, batches, packed_loss, config=our_config(LEARNING_RATE, precision))
     return result.history[0].loss, list(result.step_seconds)
 
 
@@ -67,22 +59,10 @@ def measure_trainer(
     model: Any, batches: WholeBlocks, batch_size: int, precision: str
 ) -> tuple[float, list[float]]:
     """Trains with transformers' Trainer; returns what `measure_ours` does."""
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import Trainer, TrainingArguments
 
     rows = [row for step in range(len(batches)) for row in batches.batch(0, step).ids]
-    losses: list[float] = []
-    marks: list[float] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            marks.append(-time.perf_counter())
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks[-1] += time.perf_counter()
-
-        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
-            losses.extend([logs["loss"]] if "loss" in logs else [])
-
+    watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -107,9 +87,9 @@ def measure_trainer(
                 {"input_ids": row, "labels": torch.cat([torch.tensor([IGNORED]), row[1:]])}
                 for row in rows
             ],
-            callbacks=[Clock()],
+            callbacks=[watch.callback()],
         ).train()
-    return losses[0], marks
+    return watch.losses[0], watch.seconds
 
 
 def plain(model: Any) -> Any:
