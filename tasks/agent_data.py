@@ -24,9 +24,9 @@ PREPARATION = SourceVersion(
         f"training.{module}"
         for module in (
             *("agent_data", "agent_data_files", "alert_plans", "alerts", "command_grammar"),
-            *("command_risk", "commands", "examples", "function_calls", "markdown_blocks"),
-            *("phrasings", "redaction", "runbook", "runbook_page", "shell_lines", "tools"),
-            "tools_file",
+            *("command_risk", "commands", "examples", "function_calls", "hashed", "irrelevance"),
+            *("markdown_blocks", "phrasings", "redaction", "runbook", "runbook_page"),
+            *("shell_lines", "tools", "tools_file"),
         )
     )
 )

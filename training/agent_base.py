@@ -4,12 +4,9 @@ Heavy libraries are imported where they are used, so that light tasks can read t
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from training.agent_data_files import read_manifest
 from training.examples import Split
@@ -20,6 +17,9 @@ SMALL_GEMMA = "small-gemma"
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
 """What is fetched of a hub model; never a pickle."""
 
+AGENTS = Path(__file__).resolve().parents[1] / "agents"
+"""The agents that come with the code; a small model goes to school with them."""
+
 _SCHOOL = ("training.pretraining", "training.tiny_models", "training.tokenizer")
 
 
@@ -27,16 +27,16 @@ _SCHOOL = ("training.pretraining", "training.tiny_models", "training.tokenizer")
 class SmallBase:
     """How `small-gemma` is made."""
 
-    width: int = 128
+    width: int = 256
     """Size of the hidden states."""
 
     layers: int = 4
     """Number of blocks."""
 
-    pretraining_steps: int = 250
-    """Optimiser steps on made-up chats."""
+    pretraining_steps: int = 400
+    """Optimiser steps on the chats of other agents."""
 
-    vocab_size: int = 2048
+    vocab_size: int = 4096
     """Entries of the tokenizer, which is trained on the agent's words."""
 
 
@@ -79,29 +79,28 @@ def fetch_hub_model(name: str, *, token: str | None = None) -> Path:
 def make_small_gemma(data: Path, out: Path, config: SmallBase = SmallBase()) -> Path:
     """Builds and pre-trains a small model for one agent; the same data, the same weights.
 
-    The pre-training teaches turns and the notation of calls on made-up chats. It says nothing of
-    which tool answers which alert.
+    The tokenizer knows the agent's words. The weights learn from the other agents of `AGENTS`, and
+    nothing of which tool of this agent answers which alert.
 
     Args:
-        data: An agent's data set.
+        data: The agent's data set.
         out: Folder to write weights, config and tokenizer to.
         config: Sizes.
+
+    Raises:
+        ValueError: There is no other agent.
     """
     from dataclasses import replace
 
     from training.conversations import read_conversations
-    from training.pretraining import PRETRAINING, pretrain
+    from training.pretraining import PRETRAINING, pretrain, school_examples, school_folders
     from training.tiny_models import conversation_tokenizer, small_gemma
 
+    school = school_examples(school_folders(AGENTS, without=read_manifest(data).agent))
     records = read_conversations(data / f"{Split.TRAIN}.jsonl")
     tokenizer = conversation_tokenizer(records, vocab_size=config.vocab_size)
     model = small_gemma(tokenizer=tokenizer, width=config.width, layers=config.layers)
-    pretrain(
-        model,
-        tokenizer,
-        _words(records),
-        config=replace(PRETRAINING, steps=config.pretraining_steps),
-    )
+    pretrain(model, tokenizer, school, config=replace(PRETRAINING, steps=config.pretraining_steps))
     out.mkdir(parents=True, exist_ok=True)
     model.cpu().save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
@@ -129,25 +128,20 @@ def num_parameters(folder: Path) -> int:
 
 
 def school_of(data: Path, config: SmallBase = SmallBase()) -> str:
-    """Describes what `small-gemma` is made from: the data set, its sizes and the code."""
+    """Describes what `small-gemma` is made from: data sets, sizes and code."""
     import importlib.util
+
+    from training.agent_data import GENERATOR_VERSION
+    from training.pretraining import school_folders
 
     digest = hashlib.sha256()
     for module in (*_SCHOOL, __name__):
         spec = importlib.util.find_spec(module)
         assert spec is not None and spec.origin is not None  # noqa: S101, PT018 - own modules
         digest.update(Path(spec.origin).read_bytes())
-    return f"{read_manifest(data).version} {config} {digest.hexdigest()}"
-
-
-def _words(records: Iterable[Any]) -> list[str]:
-    """Gives the texts whose words the made-up chats are built of, each once."""
-    texts: dict[str, None] = {}
-    for record in records:
-        texts |= {message["content"]: None for message in record["messages"]}
-        texts[json.dumps(record["messages"][-1])] = None
-        texts[json.dumps(record.get("tools"))] = None
-    return list(texts)
+    manifest = read_manifest(data)
+    school = [_folder_digest(path) for path in school_folders(AGENTS, without=manifest.agent)]
+    return f"{manifest.version} {config} {digest.hexdigest()} {GENERATOR_VERSION} {school}"
 
 
 def _folder_digest(folder: Path) -> str:

@@ -16,10 +16,10 @@ from training.agent_data_files import AgentData, DataManifest, write_agent_data
 from training.alert_plans import AlertPlan, plan_alert
 from training.examples import AcceptedCall, Answer, Example, Kind, Split
 from training.function_calls import ToolCall
+from training.irrelevance import irrelevant_requests
 from training.phrasings import (
     PHRASINGS,
     SURROUNDING_TEMPLATES,
-    irrelevant_requests,
     surround,
     unknown_alert_requests,
     write_request,
@@ -28,7 +28,7 @@ from training.runbook import Runbook, read_runbook
 from training.tools import ESCALATE, Toolbox
 from training.tools_file import read_tools
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same runbook would give other examples."""
 
 _NOISE = re.compile(r"[^a-z0-9$]+")

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.dropout import ByteDropout
+
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 LINEAR_LAYERS = (
     "q_proj",
@@ -32,7 +34,7 @@ class LoraConfig:
     """Updates are scaled by alpha / rank."""
 
     dropout: float = 0.0
-    """Share of an adapter's inputs dropped while training."""
+    """Share of an adapter's inputs dropped while training, to the nearest multiple of 1/256."""
 
     target_modules: Sequence[str] = LINEAR_LAYERS
     """Last parts of the names of the layers that get an update."""
@@ -58,6 +60,7 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int = 0) -> Any:
     """
     from peft import LoraConfig as PeftConfig
     from peft import get_peft_model
+    from peft.tuners.lora import LoraLayer
 
     linear = {
         name.rpartition(".")[2]: type(module).__name__
@@ -72,7 +75,7 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int = 0) -> Any:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return get_peft_model(
+        adapted = get_peft_model(
             model,
             PeftConfig(
                 r=config.rank,
@@ -84,6 +87,13 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int = 0) -> Any:
                 task_type="CAUSAL_LM",
             ),
         )
+    if config.dropout:
+        for module in adapted.modules():
+            if isinstance(module, LoraLayer):
+                # On a CPU torch's own takes a third of a small model's step.
+                share = min(255, round(config.dropout * 256)) / 256
+                module.lora_dropout["default"] = ByteDropout(share)
+    return adapted
 
 
 def save_adapter(model: Any, folder: Path) -> Path:

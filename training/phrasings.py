@@ -1,10 +1,9 @@
-"""The words in which people and Alertmanager speak of an alert, and requests that are no alert.
+"""The words in which people and Alertmanager speak of alerts, known and unknown.
 
 Each phrasing belongs to one split for good: training never sees the words of a test. Everything is
 chosen by hashes of names, so the same runbook gives the same bytes on every machine.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from training.alerts import Alert
 from training.examples import Kind, Split
+from training.hashed import choice, number
 from training.shell_lines import placeholders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -35,12 +35,18 @@ class Phrasing:
 
     template: str
     """Text over `{alert}`, `{words}`, `{severity}`, `{place}`, `{symptom}`, `{other}` (another
-    symptom) and the payloads `{labels}`, `{webhook}`, `{group}`."""
+    symptom) and the payloads `{labels}`, `{webhook}`, `{active}`, `{group}`."""
 
     @property
     def needs_symptom(self) -> bool:
         """Whether the text describes what is seen instead of naming the alert."""
         return "{symptom" in self.template or "{other" in self.template
+
+    @property
+    def tells_symptom_alone(self) -> bool:
+        """Whether the text has nothing of the alert but a symptom."""
+        rest = re.sub(r"\{(symptom|other)(_lower)?\}", "", self.template)
+        return self.needs_symptom and "{" not in rest
 
 
 def _phrasings(split: Split, kind: Kind, templates: str) -> Iterator[Phrasing]:
@@ -71,6 +77,30 @@ PHRASINGS: tuple[Phrasing, ...] = (
         {other}. Can you resolve this?
         Hey, {symptom_lower}. {other}.
         {other}, handle it please.
+        {active}
+        {active} Deal with it.
+        {active} Repair this, it is {severity}.
+        Alert: {alert}, severity {severity}. Act on it.
+        Page for {alert}: {symptom_lower}. Mend it.
+        {alert} ({severity}) {place}
+        Can you fix {alert} {place}?
+        Would you sort out {alert}, please?
+        I see {alert} in the channel, can somebody act?
+        {alert} has been firing for ten minutes. Remedy it.
+        Apply the remedy for {alert}.
+        What would you run against {alert}?
+        Run whatever the runbook says for {alert}.
+        Do something about {words}.
+        It says {words} {place}, please mend it.
+        Hello, {alert} came up overnight. Deal with it.
+        Problem: {symptom_lower}. Remedy it.
+        We noticed that {symptom_lower}. Fix that.
+        {symptom}, what now?
+        Could somebody fix this? {other}.
+        Urgent: {other_lower}. Act on it now.
+        Since an hour ago {symptom_lower}. Can you deal with it?
+        My colleague says: {other_lower}. Please mend it.
+        Again: {other_lower}!
         """,
     ),
     *_phrasings(
@@ -80,6 +110,9 @@ PHRASINGS: tuple[Phrasing, ...] = (
         Please repair {alert}.
         {symptom}. Take care of it please.
         {alert} again {place}, resolve it.
+        We are seeing {alert}, sort it out.
+        Oh no, {other_lower}...
+        Act at once: {symptom_lower}.
         """,
     ),
     *_phrasings(
@@ -107,6 +140,22 @@ PHRASINGS: tuple[Phrasing, ...] = (
         {other}. Look into it but change nothing.
         Only diagnose the {words} alert.
         Diagnose {alert} {place}, nothing else.
+        Find out why {alert} fires.
+        What is behind {alert}? Only look.
+        Gather details on {alert} {place}, touch nothing.
+        Show me what is going on with {alert}.
+        {alert}: diagnose only.
+        [FIRING] {alert} ({severity}). Investigate, no changes.
+        {active} Look, but do not touch.
+        {webhook} Only investigate.
+        Inspect {alert} before anybody changes something.
+        Collect facts about the {words} alert, no repair.
+        Why would it be that {symptom_lower}? Just diagnose.
+        {symptom}: find the cause, leave it as it is.
+        Have a look, {other_lower}. Make no changes.
+        Just check {alert}, hands off.
+        We want to understand {alert}. Diagnose it, then stop.
+        Read only: {symptom_lower}.
         """,
     ),
     *_phrasings(
@@ -114,6 +163,9 @@ PHRASINGS: tuple[Phrasing, ...] = (
         Kind.INVESTIGATE,
         """
         Investigate why {alert} is firing.
+        Check {alert} {place}, but leave everything alone.
+        Look at it without changing it: {symptom_lower}.
+        Only a diagnosis: {other_lower}.
         """,
     ),
     *_phrasings(
@@ -166,7 +218,7 @@ def write_request(phrasing: Phrasing, alert: Alert, *, severity: str) -> str | N
     first = symptoms[0] if symptoms else ""
     other = symptoms[-1] if symptoms else ""
     labels = _labels(alert, severity, key)
-    place = _choice(_PLACES, key)
+    place = choice(_PLACES, key)
     if "namespace" in labels:
         place = f"in {labels['namespace']}"
     return phrasing.template.format_map(
@@ -176,11 +228,12 @@ def write_request(phrasing: Phrasing, alert: Alert, *, severity: str) -> str | N
             "severity": severity,
             "place": place,
             "symptom": first,
-            "symptom_lower": _lower_first(first),
+            "symptom_lower": lower_first(first),
             "other": other,
-            "other_lower": _lower_first(other),
+            "other_lower": lower_first(other),
             "labels": _json({"status": "firing", "labels": labels}),
             "webhook": _json(_webhook(labels, first, key)),
+            "active": _json(_active(labels, other, key)),
             "group": _json(_group(labels, other)),
         }
     )
@@ -193,7 +246,7 @@ def _labels(alert: Alert, severity: str, key: str) -> dict[str, str]:
         for placeholder in placeholders(command.line.text):
             name = re.sub(r"\W+", "_", placeholder.strip("<>${} ").lower()).strip("_")
             if name and len(labels) < 5:
-                labels.setdefault(name, _choice(_LABEL_VALUES.get(name, _OTHER_VALUES), key + name))
+                labels.setdefault(name, choice(_LABEL_VALUES.get(name, _OTHER_VALUES), key + name))
     return labels
 
 
@@ -203,6 +256,16 @@ def _webhook(labels: Mapping[str, str], summary: str, key: str) -> dict[str, Any
     if summary:
         alert["annotations"] = {"summary": summary}
     return {"version": "4", "status": "firing", "alerts": [alert]}
+
+
+def _active(labels: Mapping[str, str], description: str, key: str) -> dict[str, Any]:
+    """Builds an alert as Alertmanager's list of active alerts has it."""
+    return {
+        "annotations": {"description": description} if description else {},
+        "startsAt": _moment(key),
+        "status": {"state": "active"},
+        "labels": labels,
+    }
 
 
 def _group(labels: Mapping[str, str], summary: str) -> dict[str, Any]:
@@ -217,26 +280,18 @@ def _group(labels: Mapping[str, str], summary: str) -> dict[str, Any]:
 
 
 def _moment(key: str) -> str:
-    number = _number(key)
-    return f"2026-0{1 + number % 9}-{1 + number % 28:02d}T{number % 24:02d}:{number % 60:02d}:00Z"
+    drawn = number(key)
+    return f"2026-0{1 + drawn % 9}-{1 + drawn % 28:02d}T{drawn % 24:02d}:{drawn % 60:02d}:00Z"
 
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _lower_first(text: str) -> str:
+def lower_first(text: str) -> str:
     """Lowers the first letter unless the first word is a name such as CoreDNS or SMART."""
     word = text.split(maxsplit=1)[0] if text else ""
     return text if any(c.isupper() for c in word[1:]) else text[:1].lower() + text[1:]
-
-
-def _choice(options: tuple[str, ...], key: str) -> str:
-    return options[_number(key) % len(options)]
-
-
-def _number(key: str) -> int:
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6])
 
 
 _UNKNOWN_ALERTS: Mapping[Split, str] = MappingProxyType(
@@ -272,89 +327,6 @@ def unknown_alert_requests(split: Split) -> Iterator[tuple[str, str]]:
             yield name, template.format(alert=name)
 
 
-_IRRELEVANT: Mapping[Split, str] = MappingProxyType(
-    {
-        Split.TRAIN: """
-        What is the capital of {Portugal|Japan|Kenya|Peru|Sweden|Egypt}?
-        Write a {poem|song|story} about {autumn|the sea|my cat|bread}.
-        How long do I boil {eggs|potatoes|rice|corn}?
-        Translate good {morning|night} into {French|Spanish|Turkish|Greek}.
-        Who won the {football|tennis|chess|golf} final?
-        What is {seven|twelve|ninety} times {three|four|eight}?
-        Recommend a {film|book|restaurant|podcast} for tonight.
-        Tell me a joke about {programmers|penguins|lawyers|robots}.
-        What will the weather be {tomorrow|on Sunday|in May}?
-        How do I {iron a shirt|plant tomatoes|tie a tie|clean a window|draw a horse}?
-        Summarise the history of {Rome|jazz|the bicycle|printing}.
-        What is a {StatefulSet|ConfigMap|kubelet|Deployment|namespace|node}?
-        Explain how {DNS|TLS|etcd|a queue|a certificate} works.
-        Why is {Kubernetes|Redis|Prometheus|Flux} so popular?
-        Who invented {the telephone|the pod|Git|Helm}?
-        Is {Kubernetes|Docker|Linux} hard to learn?
-        Compare {cats and dogs|trains and planes|Python and Go}.
-        Which {shell|editor|keyboard|monitor} do you like best?
-        How much is a litre of {milk|petrol|paint}?
-        When was {Linux|Python|Kubernetes} first released?
-        How {old|tall|heavy} is {an elephant|the Eiffel tower|the moon}?
-        Plan a {holiday|dinner|walk} for {two|my family}.
-        Where can I {park my car|buy a guitar|see a play}?
-        What should I cook with {rice|beans|mushrooms}?
-        Hello, who are you?
-        Nice to meet you.
-        How are you today?
-        What can you do?
-        Can we talk about something else?
-        Thank you very much!
-        """,
-        Split.VALID: """
-        What is the capital of {Norway|Chile}?
-        Write a limerick about {tea|rain}.
-        How do I bake {bread|a cake}?
-        """,
-        Split.TEST_IRRELEVANT: """
-        Which city is the capital of {Canada|Vietnam|Ghana}?
-        Compose a short {ode|ballad} about {winter|coffee}.
-        How long should I cook {lentils|pasta}?
-        How do you say thank you in {Italian|Polish}?
-        Who painted the {Mona Lisa|Night Watch}?
-        What is the square root of {81|144}?
-        Suggest a {museum|board game} for the weekend.
-        Do you know a riddle about {owls|snow}?
-        Is it going to rain {today|next week}?
-        How do I {repair a bike tyre|sew on a button}?
-        Explain the rules of {cricket|poker}.
-        Plan a birthday party for my {son|aunt}.
-        What does a {DaemonSet|Secret|scheduler} do?
-        Give me an overview of {TCP|containers|git}.
-        How many {planets|continents} are there?
-        When does the next {train|bus} leave?
-        What is the difference between {tea and coffee|a pod and a container}?
-        Can you recommend a {laptop|bicycle}?
-        Read me the news about {football|politics}.
-        Which phone should I buy?
-        What is your name?
-        """,
-    }
-)
-_ALTERNATIVES = re.compile(r"\{([^{}]*\|[^{}]*)\}")
-
-
-def irrelevant_requests(split: Split) -> Iterator[str]:
-    """Gives requests that have nothing to do with any alert; no split shares one."""
-    for line in _IRRELEVANT.get(split, "").strip().splitlines():
-        yield from _expanded(line.strip())
-
-
-def _expanded(template: str) -> Iterator[str]:
-    match = _ALTERNATIVES.search(template)
-    if match is None:
-        if template:
-            yield template
-        return
-    for option in match[1].split("|"):
-        yield from _expanded(template[: match.start()] + option + template[match.end() :])
-
-
 SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
     {
         Split.TRAIN: (
@@ -377,4 +349,4 @@ SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
 
 def surround(template: str, text: str) -> str:
     """Writes a request of a tools file in one of the wordings above."""
-    return template.format(text=text, text_lower=_lower_first(text))
+    return template.format(text=text, text_lower=lower_first(text))

@@ -18,7 +18,8 @@ from training.agent_data import (
 from training.agent_data_files import AgentData, read_manifest, write_agent_data
 from training.examples import Kind, Split, read_examples
 from training.function_calls import DEVELOPER_PROMPT
-from training.phrasings import PHRASINGS, irrelevant_requests, words_of
+from training.irrelevance import irrelevant_requests
+from training.phrasings import PHRASINGS, words_of
 from training.runbook import RunbookError, parse_runbook
 from training.tools import Toolbox
 from training.tools_file import read_tools
@@ -132,6 +133,19 @@ def test_a_request_with_two_meanings_is_left_out() -> None:
     assert "Fix Thing0Broken." in requests
 
 
+def test_everyday_troubles_are_told_in_the_words_of_alerts() -> None:
+    """Else how something is asked would decide, and every trouble would pass for an alert."""
+    requests = list(irrelevant_requests(Split.TRAIN))
+    assert len(set(requests)) == len(requests)
+    flickering = [text for text in requests if "lamp in the hall flickers" in text]
+    told = [p.template for p in PHRASINGS if p.split is Split.TRAIN and p.tells_symptom_alone]
+    trouble = "The lamp in the hall flickers"
+    lower = "the lamp in the hall flickers"
+    words = {"symptom": trouble, "other": trouble, "symptom_lower": lower, "other_lower": lower}
+    assert len(flickering) == 4
+    assert set(flickering) <= {template.format_map(words) for template in told}
+
+
 def test_irrelevant_requests_have_a_reply_and_no_call() -> None:
     """Small talk is declined, dangerous wishes go to a person."""
     for example in _data().splits[Split.TEST_IRRELEVANT]:
@@ -207,7 +221,7 @@ def test_the_generator_version_is_raised_with_the_generator() -> None:
         f"{e.id}|{e.request}|{e.reply}" for examples in data.splits.values() for e in examples
     )
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert (GENERATOR_VERSION, digest) == (1, "6815a2b27cb9")
+    assert (GENERATOR_VERSION, digest) == (2, "bdf2674aca1c")
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:

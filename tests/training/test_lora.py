@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from training.lora import LoraConfig, add_adapter, load_adapter, merge_adapter, save_adapter
+from training.dropout import ByteDropout
+from training.lora import (
+    LINEAR_LAYERS,
+    LoraConfig,
+    add_adapter,
+    load_adapter,
+    merge_adapter,
+    save_adapter,
+)
 from training.tiny_models import function_tokenizer, small_gemma, small_gpt2
 
 IDS = torch.arange(12)[None]
@@ -85,3 +93,18 @@ def test_config_refuses_values_that_make_no_sense(field: str, value: Any) -> Non
     """Each bad field is named."""
     with pytest.raises(ValueError, match=field):
         LoraConfig(**{field: value})
+
+
+def test_dropout_is_ours_and_acts_in_training_alone() -> None:
+    """Each adapted layer drops the share asked for, to a 256th."""
+    model = add_adapter(_gemma(), LoraConfig(rank=4, alpha=8, dropout=0.1))
+    shares = [module.p for module in model.modules() if isinstance(module, ByteDropout)]
+    assert len(shares) == 2 * len(LINEAR_LAYERS)
+    assert set(shares) == {26 / 256}
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    model.train()
+    assert not torch.equal(model(IDS).logits, model(IDS).logits)
+    model.eval()
+    torch.testing.assert_close(model(IDS).logits, model(IDS).logits, rtol=0, atol=0)

@@ -1,48 +1,63 @@
-"""A small model's schooling: deterministic, about the format alone, and it learns."""
+"""A small model's schooling: deterministic, of other agents alone, and it learns."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from training.conversations import tokenise_all
-from training.function_calls import parse_output
-from training.pretraining import PRETRAINING, _plain_tokens, pretrain, random_chats
+from training.agent_base import AGENTS
+from training.examples import Example, Split
+from training.pretraining import (
+    PRETRAINING,
+    pretrain,
+    school_chats,
+    school_examples,
+    school_folders,
+)
 from training.tiny_models import function_tokenizer, small_gemma
 
-WORDS = ("restart", "grafana", "monitoring", "$NAME", "flux-system", "alert")
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    """What agent-sre's model goes to school with."""
+    return school_examples(school_folders(AGENTS, without="agent-sre"))
 
 
-def test_chats_depend_on_the_seed_alone_and_their_calls_parse() -> None:
-    """Equal seeds, equal chats; every call is well formed and reads back as it was meant."""
-    tokenizer = function_tokenizer(WORDS, vocab_size=320)
-    chats = random_chats(tokenizer, WORDS, count=40)
-    assert chats == random_chats(tokenizer, WORDS, count=40)
-    assert chats != random_chats(tokenizer, WORDS, count=40, seed=1)
-    calls = 0
-    for chat in chats:
-        _, answer = chat["messages"]
-        text = tokenizer.apply_chat_template(chat["messages"], tokenize=False)
-        said = text.partition("<start_of_turn>model\n")[2]
-        for call in parse_output(said.replace("<start_function_response>", "")).calls:
-            calls += 1
-            assert [call.to_message()] == answer["tool_calls"]
-    assert 20 < calls < 40
+def test_an_agent_is_not_in_its_own_school() -> None:
+    """The base model must know nothing of the agent that it is tuned for."""
+    names = [folder.name for folder in school_folders(AGENTS, without="agent-sre")]
+    assert names == ["agent-auditor", "agent-bruno"]
+    assert len(school_folders(AGENTS, without="agent-x")) == 3
 
 
-def test_every_token_is_an_answer_sometime() -> None:
-    """An adapter cannot raise a token that pre-training pushed down, so none is left out."""
-    tokenizer = function_tokenizer(WORDS, vocab_size=320)
-    chats = tokenise_all(random_chats(tokenizer, WORDS, count=1500), tokenizer)
-    said = {token for c in chats for start, end in c.answers for token in c.ids[start:end]}
-    plain = [
-        tokenizer(text, add_special_tokens=False)["input_ids"] for text in _plain_tokens(tokenizer)
-    ]
-    assert {ids[0] for ids in plain if len(ids) == 1} <= said
+def test_an_agent_alone_is_refused(tmp_path: Path) -> None:
+    """There is nobody to learn from."""
+    (tmp_path / "agent-x").mkdir()
+    (tmp_path / "agent-x" / "tools.yaml").touch()
+    with pytest.raises(ValueError, match="no folder besides 'agent-x'"):
+        school_folders(tmp_path, without="agent-x")
 
 
-def test_schooling_lowers_the_loss() -> None:
+def test_the_school_asks_no_question_of_a_test(examples: list[Example]) -> None:
+    """A base model that had heard a test's phrasings would spoil the comparison."""
+    assert {example.split for example in examples} == {Split.TRAIN}
+
+
+def test_chats_depend_on_the_seed_alone(examples: list[Example]) -> None:
+    """Equal seeds, equal chats; words of the request change, the answer never does."""
+    chats = school_chats(examples, count=200)
+    assert chats == school_chats(examples, count=200)
+    assert chats != school_chats(examples, count=200, seed=1)
+    requests = {example.request for example in examples}
+    changed = [chat for chat in chats if chat["messages"][0]["content"] not in requests]
+    assert 50 < len(changed) < 200
+    answers = [example.messages()[-1] for example in examples]
+    assert all(chat["messages"][-1] in answers for chat in chats)
+
+
+def test_schooling_lowers_the_loss(examples: list[Example]) -> None:
     """A few steps already make the format likelier."""
-    tokenizer = function_tokenizer(WORDS, vocab_size=320)
+    tokenizer = function_tokenizer([e.request for e in examples[:50]], vocab_size=320)
     model = small_gemma(tokenizer=tokenizer, width=32, layers=2, heads=2)
     config = replace(
         PRETRAINING,
@@ -52,13 +67,5 @@ def test_schooling_lowers_the_loss() -> None:
         device="cpu",
         precision="fp32",
     )
-    result = pretrain(model, tokenizer, WORDS, config=config, batch_size=8)
+    result = pretrain(model, tokenizer, examples, config=config, batch_size=8)
     assert result.history[-1].loss < 0.8 * result.history[0].loss
-
-
-def test_texts_without_words_are_refused() -> None:
-    """There is nothing to make chats of."""
-    tokenizer = function_tokenizer(WORDS, vocab_size=320)
-    model = small_gemma(tokenizer=tokenizer, width=32, layers=2, heads=2)
-    with pytest.raises(ValueError, match="texts has no word"):
-        pretrain(model, tokenizer, [" "])
