@@ -323,7 +323,7 @@ def _told(template: str, text: str) -> str:
 def _nonsense(key: str) -> str:
     """Writes a sentence of random words, some of which no language has.
 
-    Without such sentences a small model takes whatever it has never read for an alert.
+    They show a small model that words which it has not met before need be no alert's.
     """
 
     def word(words: str, at: str) -> str:
