@@ -73,7 +73,12 @@ def school_chats(
     """Returns conversations of one request and one answer each; equal seeds, equal chats.
 
     Up to a fifth of a request's words are replaced by others, so that no single one decides.
+
+    Raises:
+        ValueError: There is no example.
     """
+    if not examples:
+        raise ValueError("examples is empty; give those of at least one agent")
     draw = random.Random(seed)
     words = sorted({word for example in examples for word in _WORD.findall(example.request)})
     chats: list[Mapping[str, Any]] = []
@@ -124,8 +129,7 @@ def pretrain(
 def _without_start(chat: Conversation) -> Conversation:
     """Drops the first token, which says that a text begins.
 
-    An agent's tools stand before every request, so that there it is out of sight of the sliding
-    layers; a model schooled with it in sight leans on it.
+    In tuning an agent's tools stand before every request, so that the sliding layers do not see it.
     """
     answers = tuple((start - 1, end - 1) for start, end in chat.answers)
     return Conversation(ids=chat.ids[1:], answers=answers)

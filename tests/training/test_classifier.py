@@ -179,6 +179,18 @@ def test_config_refuses_by_name(field: str, value: object) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_few_pictures_come_in_small_batches(tmp_path: Path) -> None:
+    """The default goes by their number; what is given is kept, and the result says what it was."""
+    assert ClassifierConfig().batch_size_for(9_999) == 64
+    assert ClassifierConfig().batch_size_for(10_000) == 128
+    assert ClassifierConfig(batch_size=7).batch_size_for(9_999) == 7
+    result = train_classifier(
+        replace(CONFIG, epochs=1, batch_size=None), small_data(), out=tmp_path
+    )
+    assert result.config["batch_size"] == 64
+    assert result.steps == 2  # 103 pictures
+
+
 def test_batches_hold_every_picture_once() -> None:
     """Over an epoch and all ranks, each picture is seen once, in batches equal to within one."""
     from training.distributed import Ranks

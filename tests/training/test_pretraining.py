@@ -55,6 +55,12 @@ def test_chats_depend_on_the_seed_alone(examples: list[Example]) -> None:
     assert all(chat["messages"][-1] in answers for chat in chats)
 
 
+def test_no_examples_are_refused() -> None:
+    """There is nothing to make chats of."""
+    with pytest.raises(ValueError, match="examples is empty"):
+        school_chats([], count=1)
+
+
 def test_schooling_lowers_the_loss(examples: list[Example]) -> None:
     """A few steps already make the format likelier."""
     tokenizer = function_tokenizer([e.request for e in examples[:50]], vocab_size=320)
