@@ -38,9 +38,6 @@ class Session:
     guard: Guard = field(default_factory=Unlimited)
     """The budget and the deadline on rank 0."""
 
-    keep_metrics: Callable[[], None] | None = None
-    """Makes rank 0's metrics up to now survive a kill."""
-
     live: LiveAttempt | None = None
     """The books of this attempt on rank 0."""
 
@@ -61,13 +58,8 @@ class Session:
         return CheckpointConfig(every_seconds=self.run.checkpoint_seconds)
 
     def on_checkpoint(self, path: Path) -> None:
-        """Passes a new checkpoint on and notes that work up to now is safe.
-
-        The next attempt begins here and reports nothing again of what came before.
-        """
+        """Passes a new checkpoint on and notes that work up to now is safe."""
         self.last_checkpoint = path
-        if self.keep_metrics is not None:
-            self.keep_metrics()
         if self.carry is not None:
             self.carry(path)
         if self.live is not None:
@@ -109,6 +101,5 @@ def training_session(
             )
             session.guard = session.live.guard
             mlflow = MlflowReporter(Settings.from_environment(), run.tracking_run)
-            session.keep_metrics = mlflow.keep
             session.reporter = Fanout([mlflow, progress_reporter(sys.stderr)])
         yield session

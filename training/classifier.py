@@ -147,6 +147,7 @@ def _train(
         stop_reason, is_due = _ask(guard, checkpoints, run.step, total_steps, ranks)
         if checkpoints is not None and (is_due or stop_reason is not None):
             run.add_seconds(clock.flush())
+            reporter.keep()
             run.save(checkpoints, ranks)
             clock.skip()
         if stop_reason is not None:
@@ -207,6 +208,7 @@ def _train(
             clock.skip()
 
     if checkpoints is not None and stop_reason is None:
+        reporter.keep()
         run.save(checkpoints, ranks)
     # Every rank has the same weights; one writes them.
     model_sha256 = text_from_main(save_cnn(model, out) if ranks.is_main else "", ranks)

@@ -4,6 +4,7 @@ The same loop runs in one process and under torchrun or Flyte's `Elastic`: witho
 above 1 in the environment there is one rank, no process group, and every function here is free.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,10 @@ def process_group(*, timeout_seconds: float = 300.0) -> Iterator[Ranks]:
     if ranks.world_size == 1:
         yield ranks
         return
+    # DDP imports this module, whose functions take the group that exists by then as a default and
+    # keep it for good. Its threads would outlive the end of Python, which aborts the process.
+    import torch.distributed.nn.functional
+
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(ranks.local_rank)
@@ -68,6 +73,7 @@ def process_group(*, timeout_seconds: float = 300.0) -> Iterator[Ranks]:
     try:
         yield ranks
     finally:
+        gc.collect()  # a DDP model, which holds the group, is part of a cycle
         dist.destroy_process_group()
 
 

@@ -330,6 +330,7 @@ class _Run(Generic[BatchT]):
         """Writes everything that a later attempt needs; rank 0 alone."""
         if self.checkpoints is None or not self.ranks.is_main:
             return
+        self.reporter.keep()
         optimizer_tensors, optimizer_state = pack_optimizer(self.optimizer)
         weights = {f"model/{name}": p.detach() for name, p in self.trainable.items()}
         self.checkpoints.save(

@@ -58,6 +58,9 @@ class ProgressBar:
         """Prints an epoch's numbers above the bar."""
         self._bar.console.print(_line(values, step), highlight=False)
 
+    def keep(self) -> None:
+        """Has nothing to keep."""
+
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.stop()
@@ -88,6 +91,9 @@ class ProgressLines:
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Says what an epoch came to."""
         self._say(_line(values, step))
+
+    def keep(self) -> None:
+        """Has nothing to keep."""
 
     def close(self) -> None:
         """Has nothing to flush."""

@@ -44,6 +44,13 @@ class Reporter(Protocol):
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Records named values (see each loop for its names) as of `step`."""
 
+    def keep(self) -> None:
+        """Makes what was reported up to now survive a kill of this process.
+
+        Called before every checkpoint: an attempt that resumes from it reports nothing of what came
+        before it again.
+        """
+
     def close(self) -> None:
         """Flushes what is buffered; called once, also when the loop ends by an error."""
 
@@ -63,6 +70,9 @@ class Silence:
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Ignores the values."""
+
+    def keep(self) -> None:
+        """Has nothing to keep."""
 
     def close(self) -> None:
         """Has nothing to flush."""
@@ -91,6 +101,11 @@ class Fanout:
         """Passes the values on."""
         for reporter in self._reporters:
             reporter.metrics(values, step=step)
+
+    def keep(self) -> None:
+        """Lets every reporter keep what it was told."""
+        for reporter in self._reporters:
+            reporter.keep()
 
     def close(self) -> None:
         """Closes every reporter, the last one first."""

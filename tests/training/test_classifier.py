@@ -131,6 +131,26 @@ def test_checkpoints_come_every_so_many_steps(tmp_path: Path) -> None:
     assert len(seen) == 3
 
 
+def test_records_are_safe_before_the_checkpoint_that_follows_them(tmp_path: Path) -> None:
+    """A kill in the moment that a checkpoint appears loses no epoch that lies before it."""
+    kept: list[tuple[list[int], int]] = []
+
+    class Keeper(Notebook):
+        def keep(self) -> None:
+            kept.append((checkpoints_in(tmp_path / "c"), len(self.records)))
+
+    train_classifier(
+        CONFIG,
+        small_data(),
+        out=tmp_path,
+        checkpoint_folder=tmp_path / "c",
+        checkpoint_config=CheckpointConfig(every_steps=8, keep=9),
+        reporter=Keeper(),
+    )
+
+    assert kept == [([], 1), ([8], 2), ([8, 16], 3)]
+
+
 def test_stopped_before_the_first_step(tmp_path: Path) -> None:
     """A guard that lets nothing start leaves a result without epochs, and a closed reporter."""
     notebook = Notebook()

@@ -97,6 +97,9 @@ class Record:
         """Remembers the values."""
         self.values.append((step, values))
 
+    def keep(self) -> None:
+        """Has nothing to keep."""
+
     def close(self) -> None:
         """Counts."""
         self.closed += 1
@@ -215,6 +218,22 @@ def test_guard_stops_and_a_second_attempt_ends_bit_for_bit_the_same(tmp_path: Pa
     done, third = attempt(tmp_path / "b", None)
     assert third.resumed_from == whole.total_steps
     assert all(torch.equal(straight[name], done[name]) for name in straight)
+
+
+def test_values_are_safe_before_the_checkpoint_that_follows_them(tmp_path: Path) -> None:
+    """A kill in the moment that a checkpoint appears loses no value that lies before it."""
+    kept: list[tuple[int, list[int]]] = []
+
+    class Keeper(Record):
+        def keep(self) -> None:
+            steps = [step for step, values in self.values if "train/loss" in values]
+            kept.append((len(list(tmp_path.glob("step-*"))), steps))
+
+    checkpoints = Checkpoints(tmp_path, identity={}, config=CheckpointConfig(every_steps=2, keep=9))
+    finetune(
+        _model(), Rows(5), packed_loss, config=CONFIG, checkpoints=checkpoints, reporter=Keeper()
+    )
+    assert kept == [(0, [1, 2]), (1, [1, 2, 3, 4]), (2, [1, 2, 3, 4, 5])]
 
 
 def test_divergence_is_an_error_that_names_the_step() -> None:
