@@ -14,7 +14,6 @@ from tasks.records import Evaluated, Registered
 from training.agent_config import AgentTraining
 
 EXPORTS_FOLDER = "exports"
-UNQUANTISED_BITS = 16
 
 
 @task(**TORCH_CPU.options())
@@ -49,8 +48,7 @@ def export_agent(
             (exports if keep else Path(temporary)) / "safetensors",
         )
         if "mlx" in config.exports:
-            bits = 0 if config.mlx_bits == UNQUANTISED_BITS else config.mlx_bits
-            export_mlx(merged, exports / "mlx", config=MlxConfig(bits=bits))
+            export_mlx(merged, exports / "mlx", config=MlxConfig.of_bits(config.mlx_bits))
         if "ollama" in config.exports:
             export_ollama(merged, exports / "ollama")
     return replace(evaluated, package=FlyteDirectory(str(package)))

@@ -24,9 +24,11 @@ def train_agent(run: Run, data: PreparedAgent, base: AgentBase, config: AgentTra
     from tasks.session import training_session
     from training.agent_recipe import recipe
     from training.agent_tuning import as_status, save_agent, summary_of, tune_agent
+    from training.export import check_exports
 
     examples = Path(data.folder.download()) / DATA_FOLDER
     base_folder = Path(base.folder.download())
+    check_exports(config.exports, base_folder, mlx_bits=config.mlx_bits)
     identity = {
         "kind": "agent",
         "recipe": recipe(config, data_version=data.version, base=base.name, revision=base.revision),

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +42,10 @@ class ExportError(RuntimeError):
     """An export that did not come out as the model it was made from."""
 
 
+UNQUANTISED_BITS = 16
+"""What `mlx_bits` says where nothing shall be rounded."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MlxConfig:
     """How weights are stored for MLX."""
@@ -57,6 +61,11 @@ class MlxConfig:
             raise ValueError(f"bits is {self.bits}; give 0 (not quantised), 2, 3, 4, 5, 6 or 8")
         if self.group_size not in (32, 64, 128):
             raise ValueError(f"group_size is {self.group_size}; give 32, 64 or 128")
+
+    @classmethod
+    def of_bits(cls, mlx_bits: int) -> "MlxConfig":
+        """Makes one from an agent's `mlx_bits`, of which 16 means as they are."""
+        return cls(bits=0 if mlx_bits == UNQUANTISED_BITS else mlx_bits)
 
 
 def export_safetensors(model: Any, tokenizer: Any, folder: Path) -> Path:
@@ -111,6 +120,23 @@ def export_mlx(
     return str(written["text"])
 
 
+def check_exports(exports: Collection[str], base: Path, *, mlx_bits: int) -> None:
+    """Refuses, before anything is trained, exports that a model tuned from `base` cannot have.
+
+    Args:
+        exports: Their names, as in `AgentTraining.exports`.
+        base: Folder of the base model.
+        mlx_bits: Bits of a weight for MLX.
+
+    Raises:
+        ValueError: Says which, why, and what to do.
+    """
+    if "mlx" in exports:
+        _check_groups(base, MlxConfig.of_bits(mlx_bits))
+    if "ollama" in exports:
+        _check_architecture(base)
+
+
 def export_ollama(source: Path, folder: Path, *, context: int = 4096) -> Path:
     """Copies a safetensors folder and adds the Modelfile that `ollama create` reads.
 
@@ -122,11 +148,7 @@ def export_ollama(source: Path, folder: Path, *, context: int = 4096) -> Path:
     Raises:
         ValueError: The folder exists, or the model is not of Gemma 3's architecture.
     """
-    architecture = json.loads((source / "config.json").read_text())["architectures"][0]
-    if architecture != "Gemma3ForCausalLM":
-        raise ValueError(
-            f"{source} holds a {architecture}; the Modelfile's template is for Gemma3ForCausalLM"
-        )
+    _check_architecture(source)
     with _appearing(folder) as partial:
         shutil.copytree(source, partial)
         (partial / "Modelfile").write_text(modelfile(context=context))
@@ -196,12 +218,23 @@ def _compare(model: Any, folder: Path) -> None:
         )
 
 
+def _check_architecture(source: Path) -> None:
+    architecture = json.loads((source / "config.json").read_text())["architectures"][0]
+    if architecture != "Gemma3ForCausalLM":
+        raise ValueError(
+            f"exports has 'ollama', whose template is for Gemma3ForCausalLM, and {source} holds a "
+            f"{architecture}; leave it out"
+        )
+
+
 def _check_groups(source: Path, config: MlxConfig) -> None:
     """Checks that MLX is here and that its groups divide the model's widths."""
     import importlib.util
 
     if importlib.util.find_spec("mlx_lm") is None:
-        raise ValueError("the export for MLX needs the extra: pip install 'oppen[mlx]'")
+        raise ValueError(
+            "exports has 'mlx', which needs the extra; pip install 'oppen[mlx]' or leave it out"
+        )
     model_config = json.loads((source / "config.json").read_text())
     for name in ("hidden_size", "intermediate_size"):
         width = model_config.get(name)

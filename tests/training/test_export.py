@@ -1,6 +1,7 @@
 """Exports: read back, converted and run for real; nothing half-written stays."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from training.device import choose_placement
 from training.export import (
     ExportError,
     MlxConfig,
+    check_exports,
     export_mlx,
     export_ollama,
     export_safetensors,
@@ -130,6 +132,25 @@ def test_mlx_says_what_does_not_fit(merged: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="MLX failed with exit status 1"):
         export_mlx(broken, tmp_path / "mlx")
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_exports_that_cannot_be_made_are_refused_before_training(
+    merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the base model's config alone, naming the field and the way out."""
+    check_exports(["safetensors", "mlx", "ollama"], merged, mlx_bits=4)
+    config = json.loads((merged / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": 100}))
+    with pytest.raises(ValueError, match="group_size is 64 and does not divide the model's hidden"):
+        check_exports(["mlx"], tmp_path, mlx_bits=4)
+    check_exports(["mlx"], tmp_path, mlx_bits=16)
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))
+    with pytest.raises(ValueError, match="exports has 'ollama'.*holds a GPT2LMHeadModel; leave it"):
+        check_exports(["ollama"], tmp_path, mlx_bits=4)
+    check_exports(["safetensors"], tmp_path, mlx_bits=4)
+    monkeypatch.setitem(sys.modules, "mlx_lm", None)
+    with pytest.raises(ValueError, match=r"exports has 'mlx', which needs the extra; pip install"):
+        check_exports(["mlx"], merged, mlx_bits=4)
 
 
 def test_ollama_folder_has_weights_template_and_stops(
