@@ -39,6 +39,17 @@ class SmallBase:
     vocab_size: int = 4096
     """Entries of the tokenizer, which is trained on the agent's words."""
 
+    def __post_init__(self) -> None:
+        if self.width < 32 or self.width % 32:
+            raise ValueError(f"small_base.width is {self.width}; give a multiple of 32")
+        if self.vocab_size < 300:
+            raise ValueError(
+                f"small_base.vocab_size is {self.vocab_size}; give at least 300 (256 are bytes)"
+            )
+        for name in ("layers", "pretraining_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"small_base.{name} is {getattr(self, name)}; give at least 1")
+
 
 def base_revision(name: str, *, school: str = "", token: str | None = None) -> str:
     """Says which content a name stands for now.

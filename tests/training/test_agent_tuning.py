@@ -81,6 +81,16 @@ def test_the_same_data_gives_the_same_small_model(room: Path, tmp_path: Path) ->
     assert num_parameters(again) == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("width", 100), ("width", 0), ("vocab_size", 256), ("layers", 0), ("pretraining_steps", 0)],
+)
+def test_a_small_base_of_no_sense_is_refused(field: str, value: int) -> None:
+    """Before anything is built, by name and value."""
+    with pytest.raises(ValueError, match=rf"small_base.{field} is {value}; give"):
+        SmallBase(**{field: value})
+
+
 def test_only_the_adapter_learns(room: Path, tuned: tuple[Any, Any, FinetuneResult]) -> None:
     """The base weights under the adapter stay, and its answers with them."""
     model, tokenizer, result = tuned
