@@ -128,7 +128,11 @@ BENCHMARKS = (
     Benchmark(
         name="images",
         quick=("--epochs", "1"),
-        aims=(("training,", times(2.5)), ("2 ranks against twice", times(0.9))),
+        aims=(
+            ("training,", times(2.5)),
+            ("2 ranks against twice", times(0.9)),
+            ("2 ranks with a whole batch", times(0.9)),
+        ),
         data=FASHION_MNIST,
         data_hint="apt-get install dataset-fashion-mnist",
     ),

@@ -8,7 +8,8 @@ comparisons, every run in a process of its own, one after the other:
 - The loop of this project against the usual way, written here: torchvision's data set, a transform
   for each picture in a DataLoader, fp32, the textbook order of layers, the example's Adadelta with
   its step decay. Same network, same batch size, same threads, same number of epochs.
-- Two ranks of one thread each against one process of one thread, on the same batches.
+- Two ranks of one thread each against one process of one thread: on the same batches, of which each
+  rank has half, and on batches of twice the size, of which each has as much as the one process.
 - Two such processes that share nothing, which is what the machine itself allows.
 
 Images per second are those of training alone, of the median epoch. The time to 90% is the time in
@@ -212,12 +213,20 @@ def measure(folder: Path, *, epochs: int, batch_size: int, threads: int) -> list
         once = ours | {"epochs": 1}
         (alone,) = in_processes(once)
         together = in_processes(once, count=2)
+        wide = in_processes(once | {"batch_size": 2 * batch_size}, count=2)
         apart = in_processes(once, count=2, is_one_run=False)
-    return rows(mine, peer, alone, together, apart, workers=workers)
+    return rows(mine, peer, alone, together, wide, apart, workers=workers)
 
 
 def rows(
-    mine: Run, peer: Run, alone: Run, together: list[Run], apart: list[Run], *, workers: int
+    mine: Run,
+    peer: Run,
+    alone: Run,
+    together: list[Run],
+    wide: list[Run],
+    apart: list[Run],
+    *,
+    workers: int,
 ) -> list[Row]:
     """Arranges what was measured."""
     pair = sum(run.images_per_second for run in apart)
@@ -250,13 +259,19 @@ def rows(
         ratio=together[0].images_per_second / (2 * alone.images_per_second),
         unit="images/s",
     )
+    weak = replace(
+        scaling,
+        measure="2 ranks with a whole batch each against twice 1 process",
+        ours=wide[0].images_per_second,
+        ratio=wide[0].images_per_second / (2 * alone.images_per_second),
+    )
     ceiling = replace(
         scaling,
         measure="2 ranks against 2 processes that share nothing",
         peer=pair,
         ratio=together[0].images_per_second / pair,
     )
-    return [speed, target, final, scaling, ceiling]
+    return [speed, target, final, scaling, weak, ceiling]
 
 
 def main() -> None:

@@ -19,8 +19,7 @@ from training.function_calls import ToolCall
 from training.irrelevance import irrelevant_requests
 from training.phrasings import (
     PHRASINGS,
-    SURROUNDING_TEMPLATES,
-    surround,
+    surrounding_requests,
     unknown_alert_requests,
     write_request,
 )
@@ -28,7 +27,7 @@ from training.runbook import Runbook, read_runbook
 from training.tools import ESCALATE, Toolbox
 from training.tools_file import read_tools
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Raised whenever the same runbook would give other examples."""
 
 _NOISE = re.compile(r"[^a-z0-9$]+")
@@ -235,13 +234,13 @@ def _other_examples(toolbox: Toolbox) -> Iterator[Example]:
         # Every fourth text is asked in the test only.
         splits = (Split.TEST_IRRELEVANT,) if at % 4 == 3 else (Split.TRAIN, Split.VALID)
         for split in splits:
-            for number, template in enumerate(SURROUNDING_TEMPLATES[split]):
+            for number, request in enumerate(surrounding_requests(entry.text, split)):
                 yield _surrounding(
                     toolbox,
                     entry.reply,
                     split=split,
                     name=f"{at:02d}-{number}",
-                    request=surround(template, entry.text),
+                    request=request,
                 )
 
 
@@ -251,7 +250,7 @@ def _surrounding(toolbox: Toolbox, reply: str, *, split: Split, name: str, reque
         split=split,
         kind=Kind.SURROUNDING,
         alert="",
-        phrasing=f"surrounding-{split}-{name[-1]}",
+        phrasing=f"surrounding-{split}",
         request=request,
         reply=toolbox.replies.get(reply, ""),
         accepted=((),),

@@ -12,3 +12,8 @@ def choice(options: Sequence[str], key: str) -> str:
 def number(key: str) -> int:
     """Returns the hash of `key` as a number below 2**48."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6])
+
+
+def some(options: Sequence[str], most: int, key: str) -> list[str]:
+    """Chooses up to `most` of the options by their hashes with `key`."""
+    return sorted(options, key=lambda option: number(f"{key}/{option}"))[:most]

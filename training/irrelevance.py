@@ -4,12 +4,13 @@ They are told in the words of alerts, too, so that what is asked decides, and no
 Each text belongs to one split for good, and everything is chosen by hashes.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from training.alternatives import expanded
 from training.examples import Split
-from training.hashed import choice, number
+from training.hashed import choice, some
+from training.nonsense import senseless_requests, senseless_sentences
 from training.phrasings import PHRASINGS, lower_first
 
 _IRRELEVANT: Mapping[Split, str] = MappingProxyType(
@@ -138,8 +139,6 @@ _IRRELEVANT: Mapping[Split, str] = MappingProxyType(
         """,
     }
 )
-_ALTERNATIVES = re.compile(r"\{([^{}]*\|[^{}]*)\}")
-
 _TOPICS: Mapping[Split, str] = MappingProxyType(
     {
         Split.TRAIN: """
@@ -236,78 +235,21 @@ _EVERYDAY: Mapping[Split, str] = MappingProxyType(
 _WORDINGS = 4
 """Wordings of each topic and each everyday trouble in training."""
 
-_NONSENSE_COUNT: Mapping[Split, int] = MappingProxyType({Split.TRAIN: 600, Split.VALID: 60})
-_NOUNS = """
-    apple arrow aunt baker balloon barrel basket beach beard blanket boat bottle branch brother
-    bucket butter button cabin camel candle carpet castle chair cheese chicken circus cloud coat
-    cousin cow cradle crown curtain dancer desk doctor donkey drum duck elbow engine farmer feather
-    finger flower forest fountain fox garden giant glove goat grandfather guitar hammer harbour hat
-    hill honey horse island jacket juggler jungle king kitchen ladder lake lemon lion market meadow
-    mirror monkey moon mouse nurse ocean onion orange painter palace parrot pencil pepper pillow
-    pirate pocket potato prince pumpkin puppet queen rabbit river roof rose sailor salad sandwich
-    scarf shepherd shoulder singer sister snail spoon squirrel suitcase sweater tailor teacher
-    teapot tiger tower trumpet turtle uncle valley village violin wagon waiter whistle winter zebra
-"""
-_VERBS = """
-    admires answers borrows bites builds buries carries chases climbs collects copies counts covers
-    cuts decorates draws dries eats enjoys fears feeds finds folds follows forgets greets hides
-    hugs imitates invites kicks kisses leaves lifts likes loses marries misses needs offers paints
-    pulls pushes remembers repeats sells shakes sings steals sweeps teaches throws tickles touches
-    trusts visits wakes wants washes watches wears welcomes
-"""
-_ADJECTIVES = """
-    ancient angry bald bitter blue brave bright calm cheap clever crooked curious dark dry dusty
-    early elegant empty famous flat foreign friendly funny gentle golden green happy heavy hollow
-    honest hungry jealous lazy lonely loud lucky muddy narrow nervous noble pale polite proud quiet
-    rich round rude salty sharp shiny shy silver sleepy soft sour strange strict sweet tall tiny
-    thirsty ugly warm wet wild wise wooden young
-"""
-_SENTENCES = (
-    "The {adjective} {noun} {verb} the {other}",
-    "My {noun} {verb} every {other}",
-    "A {noun} {verb} two {adjective} {other}s",
-    "Nobody {verb} the {adjective} {noun}",
-    "The {noun} in the {other} is {adjective}",
-    "Your {noun} and my {other} are {adjective}",
-    "There is no {noun} for the {adjective} {other}",
-    "This {noun} never {verb} that {other}",
-)
-_QUESTIONS: Mapping[Split, tuple[str, ...]] = MappingProxyType(
-    {
-        Split.TRAIN: (
-            "Is it true that {lower}?",
-            "{text}, is that so?",
-            "I read that {lower}.",
-            "What does it mean that {lower}?",
-            "Write a tale in which {lower}.",
-            "{text}, and then?",
-            "Once upon a time {lower}.",
-            "Translate into Italian: {lower}.",
-        ),
-        Split.VALID: ("Did you know that {lower}?", "Say it in other words: {lower}."),
-    }
-)
-_ONSETS = "b bl c cr d dr f fl g gr h j k kl l m n p pr qu r s sk st t tr v w z"
-_RIMES = "a ab ack an ar e el em ent er i ick in ist o ob on ool or u ump un urt"
-
 
 def irrelevant_requests(split: Split) -> Iterator[str]:
     """Gives requests that have nothing to do with any alert; no split shares one."""
-    for line in _IRRELEVANT.get(split, "").strip().splitlines():
-        yield from _expanded(line.strip())
+    for line in _IRRELEVANT.get(split, "").split("\n"):
+        if line.strip():
+            yield from expanded(line.strip())
     for topic in (" ".join(text.split()) for text in _TOPICS.get(split, "").split(",") if text):
-        for template in _some(_TOPIC_TEMPLATES[split], topic):
+        for template in some(_TOPIC_TEMPLATES[split], _WORDINGS, topic):
             yield template.format(topic=topic)
     for text in (line.strip() for line in _EVERYDAY.get(split, "").splitlines()):
-        for template in _some(_telling(split), text):
+        for template in some(_telling(split), _WORDINGS, text):
             yield _told(template, text)
-    for at in range(_NONSENSE_COUNT.get(split, 0)):
-        text = _nonsense(f"{split}/{at}")
-        if at % 2:
-            yield _told(choice(_telling(split), text), text)
-        else:
-            template = choice(_QUESTIONS[split], text)
-            yield template.format(text=text, lower=lower_first(text))
+    for text, question in senseless_sentences(split):
+        yield _told(question or choice(_telling(split), text), text)
+    yield from senseless_requests(split)
 
 
 def _telling(split: Split) -> tuple[str, ...]:
@@ -317,42 +259,6 @@ def _telling(split: Split) -> tuple[str, ...]:
 
 def _told(template: str, text: str) -> str:
     lower = text if text.startswith("I ") else lower_first(text)
-    return template.format(symptom=text, symptom_lower=lower, other=text, other_lower=lower)
-
-
-def _nonsense(key: str) -> str:
-    """Writes a sentence of random words, some of which no language has.
-
-    They show a small model that words which it has not met before need be no alert's.
-    """
-
-    def word(words: str, at: str) -> str:
-        drawn = number(f"{key}/{at}")
-        if drawn % 4:
-            return choice(words.split(), f"{key}/{at}")
-        syllables = (f"{key}/{at}/{place}" for place in range(2 + drawn % 3))
-        return "".join(
-            choice(_ONSETS.split(), s) + choice(_RIMES.split(), f"{s}/rime") for s in syllables
-        )
-
-    return choice(_SENTENCES, key).format(
-        adjective=word(_ADJECTIVES, "adjective"),
-        noun=word(_NOUNS, "noun"),
-        other=word(_NOUNS, "other"),
-        verb=word(_VERBS, "verb"),
+    return template.format(
+        text=text, lower=lower, symptom=text, symptom_lower=lower, other=text, other_lower=lower
     )
-
-
-def _some(templates: tuple[str, ...], key: str) -> list[str]:
-    """Chooses a few by hash."""
-    return sorted(templates, key=lambda template: number(f"{key}/{template}"))[:_WORDINGS]
-
-
-def _expanded(template: str) -> Iterator[str]:
-    match = _ALTERNATIVES.search(template)
-    if match is None:
-        if template:
-            yield template
-        return
-    for option in match[1].split("|"):
-        yield from _expanded(template[: match.start()] + option + template[match.end() :])

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from training.alerts import Alert
+from training.alternatives import expanded
 from training.examples import Kind, Split
-from training.hashed import choice, number
+from training.hashed import choice, number, some
 from training.shell_lines import placeholders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -300,7 +301,13 @@ _UNKNOWN_ALERTS: Mapping[Split, str] = MappingProxyType(
         SolarInverterOffline GpuTemperatureHigh RouterFirmwareOld MailQueueGrowing
         MinioDriveOffline ElasticShardsUnassigned DoorSensorSilent VaultSealed
         RabbitQueueBlocked SwitchPortFlapping TapeLibraryJammed WeatherStationStale
-        BitcoinNodeBehind MongoPrimaryMissing LdapBindFailing ThermostatUnreachable""",
+        BitcoinNodeBehind MongoPrimaryMissing LdapBindFailing ThermostatUnreachable
+        AquariumTooWarm BridgeSignalWeak CassandraRepairLate DrillOverheated
+        EmailBounceRateHigh FaxLineBusy GreenhouseHumidityLow HeatPumpFrozen
+        InventorySyncBroken JenkinsAgentOffline KioskScreenBlack LiftStuck MeterReadingLost
+        NatsStreamFull OracleListenerDown ParkingGateOpen QuotaServerSlow RadiusTimeout
+        SmokeDetectorBatteryLow TurbineSpinningFast UsbHubDisconnected VoipCallsDropping
+        WebcamBlurred XmppBridgeClosed YarnQueueWaiting ZigbeeMeshSplit""",
         Split.VALID: "CameraStreamLost HarborScanOverdue FridgeDoorOpen",
         Split.TEST_UNSEEN: """InfluxWritesFailing WaterLeakDetected ConsulLeaderLost
         LaserTonerLow AccessPointRebooting ClickhousePartsTooMany""",
@@ -313,6 +320,9 @@ _UNKNOWN_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
             "Fix {alert}.",
             '{{"status":"firing","labels":{{"alertname":"{alert}","severity":"warning"}}}}',
             "Investigate {alert}.",
+            "[FIRING] {alert} (critical)",
+            "{alert} came up overnight. Deal with it.",
+            "Look into {alert} but change nothing.",
         ),
         Split.VALID: ("Please repair {alert}.",),
         Split.TEST_UNSEEN: ("Could you handle {alert} for me?", "[ALERT] {alert}: do something."),
@@ -335,8 +345,16 @@ SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
             "{text} Thanks!",
             "Listen: {text}",
             "Hm, {text_lower}",
+            "Hello team. {text}",
+            "Sorry to bother you. {text}",
+            "By the way, {text_lower}",
+            "Quick question: {text_lower}",
+            "{text} Cheers.",
+            "And now: {text_lower}",
+            "Well... {text_lower}",
+            "Me again. {text}",
         ),
-        Split.VALID: ("Hello there. {text}",),
+        Split.VALID: ("Hello there. {text}", "Now then, {text_lower}"),
         Split.TEST_IRRELEVANT: (
             "{text}",
             "Good evening, {text_lower}",
@@ -347,6 +365,28 @@ SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
 """How the requests of a tools file are worded; the texts of the test are other texts as well."""
 
 
-def surround(template: str, text: str) -> str:
-    """Writes a request of a tools file in one of the wordings above."""
-    return template.format(text=text, text_lower=lower_first(text))
+_MOST_TEXTS = 20
+"""How many of a text with choices are taken."""
+
+_WORDINGS, _WORDINGS_OF_CHOICES = 6, 2
+"""Most wordings of a text, and of one that was chosen from many."""
+
+
+def surrounding_requests(text: str, split: Split) -> Iterator[str]:
+    """Writes a request of a tools file in the wordings of a split.
+
+    Of a text with choices every eighth belongs to validation, and a test asks one alone.
+    """
+    texts, most = sorted(expanded(text), key=number)[:_MOST_TEXTS], _WORDINGS
+    if len(texts) > 1:
+        most = _WORDINGS_OF_CHOICES
+        of_valid = texts[::8]
+        if split is Split.VALID:
+            texts = of_valid
+        elif split is Split.TRAIN:
+            texts = [other for other in texts if other not in of_valid]
+        else:
+            texts, most = texts[:1], _WORDINGS
+    for one in texts:
+        for template in some(SURROUNDING_TEMPLATES[split], most, one):
+            yield template.format(text=one, text_lower=lower_first(one))

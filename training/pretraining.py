@@ -35,6 +35,9 @@ PRETRAINING = FinetuneConfig(
 MOST_CHATS = 16000
 """Longer schooling goes through the same chats again."""
 
+CALLS = 0.75
+"""Share of the chats that end in a call: there is more to learn of calls than of refusals."""
+
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 
 
@@ -82,7 +85,7 @@ def school_chats(
     draw = random.Random(seed)
     words = sorted({word for example in examples for word in _WORD.findall(example.request)})
     chats: list[Mapping[str, Any]] = []
-    for example in draw.choices(examples, k=count):
+    for example in draw.choices(examples, weights=_weights(examples), k=count):
         _, request, answer = example.messages()
         share = draw.uniform(0, 0.2)
         said = (
@@ -91,6 +94,15 @@ def school_chats(
         )
         chats.append({"messages": [{**request, "content": " ".join(said)}, answer]})
     return chats
+
+
+def _weights(examples: Sequence[Example]) -> list[float]:
+    """Weighs examples so that `CALLS` of what is drawn has a call, where there are both kinds."""
+    num_calls = sum(bool(example.calls) for example in examples)
+    if num_calls in (0, len(examples)):
+        return [1.0] * len(examples)
+    rest = len(examples) - num_calls
+    return [CALLS / num_calls if example.calls else (1 - CALLS) / rest for example in examples]
 
 
 def pretrain(

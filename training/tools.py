@@ -104,7 +104,7 @@ class Request:
     """A request that is no alert, with what the agent should do."""
 
     text: str
-    """What the person writes."""
+    """What the person writes; `{this|that}` stands for both."""
 
     reply: str
     """Name of the reply that fits, or `ESCALATE`."""

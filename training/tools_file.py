@@ -6,7 +6,8 @@ Its sections:
     rules:       which commands a tool stands for, and which fields fill its arguments
     escalation:  the tool that calls a person, and its reasons
     replies:     what the agent says where no tool fits
-    requests:    requests of this agent's surroundings, by the reply they need or `escalate`
+    requests:    requests of this agent's surroundings, by the reply they need or `escalate`;
+                 `{this|that}` stands for both
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from training.alternatives import expanded
 from training.tools import (
     ESCALATE,
     FIELD_PATTERN,
@@ -197,6 +199,12 @@ class _Reader:
                 place,
                 "must be a list of texts",
             )
+            for text in texts:
+                self._require(
+                    not re.search("[{}]", next(expanded(text))),
+                    place,
+                    f"has braces without a choice in {text!r}; write {{this|that}}",
+                )
             requests += [Request(text=text.strip(), reply=reply) for text in texts]
         return tuple(requests)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from training.agent_data_files import AgentData, read_manifest, write_agent_data
 from training.examples import Kind, Split, read_examples
 from training.function_calls import DEVELOPER_PROMPT
 from training.irrelevance import irrelevant_requests
-from training.phrasings import PHRASINGS, words_of
+from training.nonsense import senseless_requests
+from training.phrasings import PHRASINGS, surrounding_requests, words_of
 from training.runbook import RunbookError, parse_runbook
 from training.tools import Toolbox
 from training.tools_file import read_tools
@@ -146,6 +148,37 @@ def test_everyday_troubles_are_told_in_the_words_of_alerts() -> None:
     assert set(flickering) <= {template.format_map(words) for template in told}
 
 
+def test_senseless_requests_keep_words_for_validation() -> None:
+    """What is validated with has words that training never met, beside made-up ones."""
+    train, valid = (
+        {word for text in senseless_requests(split) for word in re.findall(r"[a-z]+", text.lower())}
+        for split in (Split.TRAIN, Split.VALID)
+    )
+    assert "beard" in valid - train
+    assert "almond" in train - valid
+    assert len(valid - train) > 80
+    assert list(senseless_requests(Split.TEST_IRRELEVANT)) == []
+
+
+def test_a_request_with_choices_is_told_apart_by_split() -> None:
+    """Training, validation and test each ask other texts of it, in other wordings."""
+    texts = {
+        split: set(surrounding_requests("Is {it|that|this} {red|green|off}?", split))
+        for split in (Split.TRAIN, Split.VALID, Split.TEST_IRRELEVANT)
+    }
+    cores = {
+        split: {
+            re.search(r"is (it|that|this) \w+", text, re.IGNORECASE)[0].lower() for text in found
+        }  # type: ignore[index]
+        for split, found in texts.items()
+    }
+    assert (len(cores[Split.TRAIN]), len(cores[Split.VALID])) == (7, 2)
+    assert len(cores[Split.TEST_IRRELEVANT]) == 1
+    assert not cores[Split.TRAIN] & cores[Split.VALID]
+    assert len(texts[Split.TRAIN]) == 14
+    assert len(set(surrounding_requests("Is it red?", Split.TRAIN))) == 6
+
+
 def test_irrelevant_requests_have_a_reply_and_no_call() -> None:
     """Small talk is declined, dangerous wishes go to a person."""
     for example in _data().splits[Split.TEST_IRRELEVANT]:
@@ -221,7 +254,7 @@ def test_the_generator_version_is_raised_with_the_generator() -> None:
         f"{e.id}|{e.request}|{e.reply}" for examples in data.splits.values() for e in examples
     )
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert (GENERATOR_VERSION, digest) == (2, "bdf2674aca1c")
+    assert (GENERATOR_VERSION, digest) == (3, "37a966688f9f")
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:

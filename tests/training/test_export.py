@@ -145,9 +145,7 @@ def test_exports_that_cannot_be_made_are_refused_before_training(
         check_exports(["mlx"], tmp_path, mlx_bits=4)
     check_exports(["mlx"], tmp_path, mlx_bits=16)
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))
-    with pytest.raises(
-        ValueError, match=r"exports has 'ollama'.*a GPT2LMHeadModel; leave it"
-    ):
+    with pytest.raises(ValueError, match=r"exports has 'ollama'.*a GPT2LMHeadModel; leave it"):
         check_exports(["ollama"], tmp_path, mlx_bits=4)
     check_exports(["safetensors"], tmp_path, mlx_bits=4)
     monkeypatch.setitem(sys.modules, "mlx_lm", None)

@@ -8,6 +8,7 @@ import pytest
 from training.agent_base import AGENTS
 from training.examples import Example, Split
 from training.pretraining import (
+    CALLS,
     PRETRAINING,
     pretrain,
     school_chats,
@@ -53,6 +54,16 @@ def test_chats_depend_on_the_seed_alone(examples: list[Example]) -> None:
     assert 50 < len(changed) < 200
     answers = [example.messages()[-1] for example in examples]
     assert all(chat["messages"][-1] in answers for chat in chats)
+
+
+def test_calls_are_learned_first_of_all(examples: list[Example]) -> None:
+    """Most chats end in a call, although most examples do not; without calls there is none."""
+    assert sum(bool(example.calls) for example in examples) < len(examples) / 2
+    chats = school_chats(examples, count=400)
+    calls = sum("tool_calls" in chat["messages"][-1] for chat in chats)
+    assert calls == pytest.approx(CALLS * 400, abs=30)
+    silent = [example for example in examples if not example.calls]
+    assert len(school_chats(silent, count=5)) == 5
 
 
 def test_no_examples_are_refused() -> None:

@@ -178,6 +178,7 @@ def _write(folder: Path, change: Any) -> Path:
         (lambda c: c["replies"].pop("decline"), "replies lacks 'decline'"),
         (lambda c: c["requests"].update(sing=["x"]), "requests.sing is no reply"),
         (lambda c: c["requests"].update(clarify=[1]), "must be a list of texts"),
+        (lambda c: c["requests"].update(clarify=["Is {it?"]), "has braces without a choice in 'Is"),
     ],
 )
 def test_wrong_declarations_are_refused(tmp_path: Path, change: Any, message: str) -> None:
