@@ -48,7 +48,7 @@ class Answer:
     """What a model said to one prompt."""
 
     ids: tuple[int, ...]
-    """Its tokens, without the stop sequence."""
+    """Its tokens, without those of the stop sequence."""
 
     text: str
     """Its text, control tokens included."""
@@ -147,13 +147,13 @@ def _answer_batch(
         alive = []
         for place, (row, token) in enumerate(zip(rows, chosen, strict=True)):
             row.ids.append(token)
-            stopped = stops.at_end(row.ids)
-            if stopped or len(row.ids) == config.max_new_tokens:
-                kept = row.ids[: len(row.ids) - stopped]
+            said = stops.before_end(row.ids)
+            if said is not None or len(row.ids) == config.max_new_tokens:
+                ids, text = said or (row.ids, stops.text(row.ids))
                 answers[row.number] = Answer(
-                    ids=tuple(kept),
-                    text=stops.text(kept),
-                    finish="stop" if stopped else "length",
+                    ids=tuple(ids),
+                    text=text,
+                    finish="length" if said is None else "stop",
                     seconds=time.perf_counter() - began,
                 )
             else:
@@ -265,20 +265,23 @@ class _Stops:
         self._ids = ends | set(control.values())
         self._texts = tuple(text for text in texts if text not in control)
 
-    def at_end(self, ids: Sequence[int]) -> int:
-        """Returns how many last tokens form a stop sequence; 0 if the answer goes on."""
+    def before_end(self, ids: Sequence[int]) -> tuple[Sequence[int], str] | None:
+        """Returns the tokens and the text before a stop sequence; None if the answer goes on.
+
+        Where a stop sequence is plain text, the tokens at its ends may reach beyond it: what such a
+        token says of the answer is in the text alone.
+        """
         if ids[-1] in self._ids:
-            return 1
-        for text in self._texts:
+            return ids[:-1], self.text(ids[:-1])
+        for stop in self._texts:
             # A token is at least one byte, so these hold the whole stop text.
-            tail = ids[-len(text.encode()) :]
-            if self.text(tail).endswith(text):
-                return next(
-                    count
-                    for count in range(1, len(tail) + 1)
-                    if self.text(ids[-count:]).endswith(text)
-                )
-        return 0
+            if stop in self.text(ids[-len(stop.encode()) :]):
+                text = self.text(ids).partition(stop)[0]
+                count = len(ids)
+                while len(self.text(ids[:count])) > len(text):
+                    count -= 1
+                return ids[:count], text
+        return None
 
     def text(self, ids: Sequence[int]) -> str:
         """Decodes tokens, control tokens included."""

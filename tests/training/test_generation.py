@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.device import choose_placement
-from training.generation import Answer, GenerationConfig, generate, latency, sampler
+from training.generation import Answer, GenerationConfig, _Stops, generate, latency, sampler
 from training.tiny_models import function_tokenizer, small_gemma, small_gpt2
 
 PLACEMENT = choose_placement(device="cpu", precision="fp32")
@@ -103,6 +103,19 @@ def test_stop_text_over_several_tokens_is_not_part_of_the_answer(
     assert answer.finish == "stop"
     assert stop not in answer.text
     assert free.text.startswith(answer.text)
+
+
+def test_stop_text_that_shares_tokens_with_the_answer_takes_no_letter_of_it() -> None:
+    """Plain text may merge the end of a call and the start of what follows into one token."""
+    tokenizer = function_tokenizer(["<call><stop> <call>"] * 9, vocab_size=300)
+    ids = tokenizer("so <call><stop>", add_special_tokens=False)["input_ids"]
+    assert any("><" in tokenizer.decode([token]) for token in ids)
+    stops = _Stops(tokenizer, ("<stop",))
+    assert stops.before_end(ids[:-5]) is None
+    kept, text = stops.before_end(ids) or ([], "")
+    assert text == "so <call>"
+    assert text.startswith(tokenizer.decode(kept))
+    assert len(kept) < len(ids)
 
 
 def test_sampling_is_seeded_and_restores_training_mode(gemma: Any, tokenizer: Any) -> None:
