@@ -22,18 +22,22 @@ max_new_tokens: 4
 unseen_fraction: 0
 lora: {{rank: 4, alpha: 8}}
 thresholds: {{exact_call_accuracy: 0.0, false_call_rate: 1.0}}
-exports: [safetensors, ollama]
+exports: [{exports}]
 """
 
-TINY_BASE: dict[str, Any] = {"width": 32, "layers": 2, "pretraining_steps": 1, "vocab_size": 800}
+TINY_BASE: dict[str, Any] = {"width": 64, "layers": 3, "pretraining_steps": 1, "vocab_size": 800}
+"""As little as MLX takes: groups of 64 weights, a layer that sees everything."""
 
 
-def write_agent(agents: Path, name: str, *, iters: int = 4) -> Path:
+def write_agent(
+    agents: Path, name: str, *, iters: int = 4, exports: str = "safetensors, ollama"
+) -> Path:
     """Writes the folder of an agent and returns it."""
     folder = agents / name
     folder.mkdir(parents=True)
     shutil.copyfile(ROOT / "agents" / "agent-bruno" / "tools.yaml", folder / "tools.yaml")
-    (folder / "training.yaml").write_text(SETTINGS.format(iters=iters), encoding="utf-8")
+    settings = SETTINGS.format(iters=iters, exports=exports)
+    (folder / "training.yaml").write_text(settings, encoding="utf-8")
     (folder / "RUNBOOK.md").write_text(
         "# Test\n\n" + "".join(section(*alert) for alert in ALERTS.items()), encoding="utf-8"
     )

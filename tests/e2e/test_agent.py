@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from stores import artifacts, registry
 from stores.settings import Settings
 from stores.tracking import find_run
-from tasks.publish import make_repository
+from tasks.publish import PUBLISHED_TAG, make_repository
 from tasks.records import Summary
 from tests.e2e.agents import TINY_BASE, section, write_agent
 from tests.e2e.runs import ROOT, objects_of, start, versions_of
@@ -28,7 +29,7 @@ START_SECONDS = 240
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one agent."""
     folder = tmp_path_factory.mktemp("agents")
-    write_agent(folder, AGENT, iters=STEPS)
+    write_agent(folder, AGENT, iters=STEPS, exports="safetensors, mlx, ollama")
     return folder
 
 
@@ -111,7 +112,8 @@ def test_the_version_holds_what_loads_it(settings: Settings, tmp_path: Path) -> 
     assert name.startswith(f"{AGENT}-functiongemma-20")
     prefix = f"{AGENT}/small-gemma/{name}/"
     stored = {path.removeprefix(prefix) for path in objects_of(settings, AGENT)}
-    assert {"exports/safetensors/model.safetensors", "exports/ollama/Modelfile"} <= stored
+    files = {"safetensors/model.safetensors", "mlx/model.safetensors", "ollama/Modelfile"}
+    assert {f"exports/{file}" for file in files} <= stored
 
 
 @pytest.mark.usefixtures("published")
@@ -140,6 +142,38 @@ def test_the_version_is_published_once(
     assert again.published == f"nothing: {line} is in force"
     assert commits(repository) == before
     assert len(versions_of(settings, AGENT)) == 1
+
+
+def test_a_champion_that_a_killed_run_left_unpublished_is_published(
+    published: Summary,
+    here: pytest.MonkeyPatch,
+    settings: Settings,
+    agents: Path,
+    tmp_path: Path,
+) -> None:
+    """The next run trains nothing, and commits the version that was promoted before the kill."""
+    from workflows.agent import agent_training_pipeline
+
+    make_repository(tmp_path / "agents.git")
+    client = MlflowClient(settings.mlflow_tracking_uri)
+    client.delete_model_version_tag(AGENT, published.model.rpartition("/")[2], PUBLISHED_TAG)
+
+    here.setenv("OPPEN_EXECUTION_ID", f"{EXECUTION}-mended")
+    again: Summary = agent_training_pipeline(
+        agent_name=AGENT,
+        agents=str(agents),
+        small_base=SmallBase(**TINY_BASE),
+        git_repository=str(tmp_path / "agents.git"),
+    ).summary
+
+    assert again.status.startswith("skipped: nothing changed: ")
+    line = git(tmp_path / "agents.git", "show", f"main:agents/{AGENT}/MODEL_VERSION")
+    artifact = find_run(settings, execution=EXECUTION).tags["oppen.artifact"]
+    assert artifact.endswith(line.removeprefix("v"))
+    assert line in again.published
+    version = registry.champion(settings, AGENT)
+    assert version is not None
+    assert version.tags[PUBLISHED_TAG] == line
 
 
 @pytest.mark.usefixtures("published", "here")
