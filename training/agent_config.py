@@ -98,7 +98,7 @@ class AgentTraining:
     """Largest norm of the gradient."""
 
     eval_every: int = 50
-    """Steps between two measurements of the validation loss."""
+    """Steps between two measurements of the validation data."""
 
     patience: int = 0
     """Measurements without improvement before stopping early; 0 never stops."""

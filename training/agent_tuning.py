@@ -120,6 +120,9 @@ def finetune_config(config: AgentTraining) -> FinetuneConfig:
         clip_norm=config.clip_norm,
         evaluate_every=config.eval_every,
         patience=config.patience,
+        # A call is right or wrong: surer of its mistakes, a model may have a higher loss and more
+        # calls right.
+        best_by="token_accuracy",
         seed=config.seed,
     )
 

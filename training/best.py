@@ -13,18 +13,18 @@ PREFIX = "best/"
 
 
 class Best:
-    """The trainable parameters at the lowest validation loss."""
+    """The trainable parameters at the highest score on the validation data."""
 
     def __init__(self) -> None:
         self.step: int | None = None
-        self.loss: float | None = None
+        self.score: float | None = None
         self._weights: dict[str, Tensor] = {}
 
-    def consider(self, loss: float, step: int, parameters: Mapping[str, nn.Parameter]) -> bool:
-        """Copies `parameters` to the CPU if `loss` is lower than any before; says whether."""
-        if self.loss is not None and not loss < self.loss:
+    def consider(self, score: float, step: int, parameters: Mapping[str, nn.Parameter]) -> bool:
+        """Copies `parameters` to the CPU if `score` is higher than any before; says whether."""
+        if self.score is not None and not score > self.score:
             return False
-        self.step, self.loss = step, loss
+        self.step, self.score = step, score
         self._weights = {
             name: parameter.detach().to("cpu", copy=True) for name, parameter in parameters.items()
         }
@@ -42,13 +42,13 @@ class Best:
 
     def state(self) -> dict[str, Any]:
         """Returns the rest of what a checkpoint needs."""
-        return {"step": self.step, "loss": self.loss}
+        return {"step": self.step, "score": self.score}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> "Best":
         """Returns what `tensors` and `state` of a checkpoint describe."""
         best = cls()
-        best.step, best.loss = state["step"], state["loss"]
+        best.step, best.score = state["step"], state["score"]
         best._weights = {
             name.removeprefix(PREFIX): tensor
             for name, tensor in tensors.items()

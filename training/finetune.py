@@ -192,7 +192,9 @@ class _Run(Generic[BatchT]):
                 self._save()
 
         if status == "early_stopped":
-            reason = f"no lower validation loss in {self.config.patience} evaluations"
+            better = {"loss": "lower", "token_accuracy": "higher"}[self.config.best_by]
+            figure = self.config.best_by.replace("_", " ")
+            reason = f"no {better} validation {figure} in {self.config.patience} evaluations"
         if self.config.keep_best and status != "stopped":
             self.best.put_back(self.trainable)
         return FinetuneResult(
@@ -312,7 +314,8 @@ class _Run(Generic[BatchT]):
             step=self.step,
         )
         self.evaluations.append(evaluation)
-        self.best.consider(evaluation.loss, self.step, self.trainable)
+        scores = {"loss": -evaluation.loss, "token_accuracy": evaluation.token_accuracy}
+        self.best.consider(scores[self.config.best_by], self.step, self.trainable)
         self.reporter.metrics(evaluation.metrics(), step=self.step)
 
     def _stopped_before(self) -> Status | None:

@@ -43,10 +43,13 @@ class FinetuneConfig:
     """Steps between two evaluations; 0 evaluates before the first and after the last step only."""
 
     patience: int = 0
-    """Evaluations without a lower loss after which the run ends; 0 never ends it early."""
+    """Evaluations without a better one after which the run ends; 0 never ends it early."""
 
     keep_best: bool = True
-    """Whether the model ends with the weights of its lowest validation loss."""
+    """Whether the model ends with the weights of its best evaluation."""
+
+    best_by: Literal["loss", "token_accuracy"] = "loss"
+    """Which figure of the validation data tells the best evaluation."""
 
     log_every: int = 10
     """Steps between two reports of metrics."""

@@ -62,7 +62,7 @@ class FinetuneResult:
     """How a run ended. The trained weights are in the model that was passed in."""
 
     status: Status
-    """"completed", "early_stopped" (no lower validation loss) or "stopped" (by the guard)."""
+    """"completed", "early_stopped" (no better evaluation) or "stopped" (by the guard)."""
 
     stop_reason: str | None
     """Why it did not complete, or None."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from training.examples import Split
 from training.hashed import choice, number
 
-_COUNT: Mapping[Split, int] = MappingProxyType({Split.TRAIN: 800, Split.VALID: 120})
+_COUNT: Mapping[Split, int] = MappingProxyType({Split.TRAIN: 1200, Split.VALID: 120})
 _VALID_SHARE = 6
 """One word in so many is met in validation only."""
 

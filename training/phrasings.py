@@ -365,10 +365,10 @@ SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
 """How the requests of a tools file are worded; the texts of the test are other texts as well."""
 
 
-_MOST_TEXTS = 28
+_MOST_TEXTS = 20
 """How many of a text with choices are taken."""
 
-_WORDINGS, _WORDINGS_OF_CHOICES = 6, 3
+_WORDINGS, _WORDINGS_OF_CHOICES = 6, 2
 """Most wordings of a text, and of one that was chosen from many."""
 
 

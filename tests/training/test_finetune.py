@@ -1,5 +1,6 @@
 """The fine-tune loop: exact over batches, ranks and interruptions."""
 
+import itertools
 import json
 import os
 import signal
@@ -176,6 +177,26 @@ def test_best_weights_are_kept_and_patience_ends_the_run() -> None:
     placement = choose_placement(device="cpu", precision="fp32")
     again = evaluate(model, validation, packed_loss, placement=placement)
     assert again.loss == pytest.approx(losses[result.best_step], rel=1e-6)
+
+
+def test_the_best_may_be_told_by_accuracy() -> None:
+    """Where a hit or a miss is all that counts, a loss that rises decides nothing."""
+    evaluations = itertools.count()
+
+    def surer_and_better(model: nn.Module, batch: TokenBatch) -> TokenLoss:
+        """Loss 0, 1, 2, ... in the evaluations, with 0, 1, 2, 2, ... hits."""
+        told = packed_loss(model, batch)
+        if model.training:
+            return told
+        number = next(evaluations)
+        return TokenLoss(told.total * 0 + number, torch.tensor(min(number, 2)))
+
+    config = replace(CONFIG, epochs=9, evaluate_every=4, patience=2, best_by="token_accuracy")
+    validation = Rows(1, seed=5)
+    result = finetune(_model(), Rows(4), surer_and_better, config=config, validation=validation)
+    assert [evaluation.step for evaluation in result.evaluations] == [0, 4, 8, 12, 16]
+    assert result.best_step == 8
+    assert result.stop_reason == "no higher validation token accuracy in 2 evaluations"
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory() -> None:
