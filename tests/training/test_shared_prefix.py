@@ -108,7 +108,9 @@ def test_models_without_sliding_layers_take_the_same_batches() -> None:
 
 def test_adapter_gradients_agree_through_the_prefix() -> None:
     """LoRA's gradients agree, which flow through the prefix's keys and values alone."""
-    model = add_adapter(_gemma(), LoraConfig(rank=2))
+    torch.manual_seed(0)
+    # In fp32 rounding alone is 2e-6 to 4e-6; in fp64 the norms, which stay fp32, leave 6e-7.
+    model = add_adapter(_gemma(), LoraConfig(rank=2)).double()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.02)
