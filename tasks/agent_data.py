@@ -25,7 +25,8 @@ PREPARATION = SourceVersion(
         for module in (
             *("agent_data", "agent_data_files", "alert_plans", "alerts", "command_grammar"),
             *("command_risk", "commands", "examples", "function_calls", "hashed", "irrelevance"),
-            *("markdown_blocks", "phrasings", "redaction", "runbook", "runbook_page"),
+            *("alternatives", "markdown_blocks", "nonsense", "phrasings", "redaction"),
+            *("runbook", "runbook_page"),
             *("shell_lines", "tools", "tools_file"),
         )
     )
