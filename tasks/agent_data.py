@@ -27,7 +27,7 @@ PREPARATION = SourceVersion(
             *("command_risk", "commands", "examples", "function_calls", "hashed", "irrelevance"),
             *("alternatives", "markdown_blocks", "nonsense", "phrasings", "redaction"),
             *("runbook", "runbook_page"),
-            *("shell_lines", "tools", "tools_file"),
+            *("shell_lines", "tools", "tools_file", "yaml_files"),
         )
     )
 )
