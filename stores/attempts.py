@@ -117,11 +117,16 @@ class AttemptLedger:
         return True
 
 
-def read_attempts(settings: Settings, run_id: str) -> list[dict[str, Any]]:
+def read_attempts(settings: Settings, run_id: str, *, over: bool = False) -> list[dict[str, Any]]:
     """Returns the records of a run's attempts, by start.
 
     A record that waits on this machine counts where it is newer than MLflow's; it is delivered
     unless its attempt may still be alive.
+
+    Args:
+        settings: Where MLflow is.
+        run_id: The run.
+        over: Whether no attempt of the run is alive, so that MLflow may have every record.
 
     Raises:
         TrackingUnavailable: MLflow does not answer.
@@ -137,7 +142,7 @@ def read_attempts(settings: Settings, run_id: str) -> list[dict[str, Any]]:
             if key in records and records[key]["end"] >= waiting["end"]:
                 continue
             records[key] = waiting
-            if waiting.get("outcome") != "running" or _is_abandoned(file):
+            if over or waiting.get("outcome") != "running" or _is_abandoned(file):
                 api.post("runs/set-tag", run_id=run_id, key=key, value=json.dumps(waiting))
                 file.unlink(missing_ok=True)
     return sorted(records.values(), key=lambda record: str(record["start"]))

@@ -109,7 +109,7 @@ def billed_attempt(
 
 def write_bill(settings: Settings, tracking_run: str, card: RateCard) -> Bill:
     """Bills every attempt of a run that is not running now, and writes the bill to MLflow."""
-    attempts = [ended(attempt) for attempt in attempts_of(settings, tracking_run)]
+    attempts = [ended(attempt) for attempt in attempts_of(settings, tracking_run, over=True)]
     total = bill(attempts, card)
     tracking.log_final(
         settings,
@@ -129,9 +129,10 @@ def _close_failed(settings: Settings, run: Run, card: RateCard) -> None:
         _log.warning("the bill of the failed run is not written: %s", error)
 
 
-def attempts_of(settings: Settings, tracking_run: str) -> list[Attempt]:
-    """The attempts of a run so far, as their records say."""
-    return [Attempt.from_record(record) for record in read_attempts(settings, tracking_run)]
+def attempts_of(settings: Settings, tracking_run: str, *, over: bool = False) -> list[Attempt]:
+    """The attempts of a run so far, as their records say; `over` where none is alive."""
+    records = read_attempts(settings, tracking_run, over=over)
+    return [Attempt.from_record(record) for record in records]
 
 
 def ended(attempt: Attempt) -> Attempt:

@@ -1,5 +1,6 @@
 """The ledger of attempts, against a real server: killed ones keep their last sign of life."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,7 +56,7 @@ def record(number: int = 0, outcome: str = "running", **more: Any) -> dict[str, 
 def ledger(settings: Settings, run_id: str, number: int = 0, **more: Any) -> AttemptLedger:
     """A ledger with a quick heart."""
     return AttemptLedger(
-        settings, run_id, task="train", number=number, heartbeat_seconds=0.2, **more
+        settings, run_id, task="train", number=number, **({"heartbeat_seconds": 0.2} | more)
     )
 
 
@@ -130,6 +131,23 @@ def test_the_end_of_a_living_attempt_is_not_overwritten(server: Settings, run_id
     book.finish(record(outcome="succeeded"))
     read_attempts(server, run_id)
     assert read_attempts(server, run_id) == [record(outcome="succeeded")]
+
+
+def test_what_a_killed_attempt_left_on_disk_reaches_mlflow_with_the_bill(
+    server: Settings, run_id: str
+) -> None:
+    """A kill between the write and the delivery: the bill and MLflow's records say the same."""
+    away = Settings(mlflow_tracking_uri="http://127.0.0.1:9")
+    book = ledger(away, run_id, heartbeat_seconds=60.0, finish_seconds=0.1)
+    book.start(record())
+    while (left := read_attempts(server, run_id)) == [record()]:
+        time.sleep(0.05)  # until its first sign of life
+    assert "oppen.attempt.train.000" not in tracking.read_run(server, run_id).tags
+
+    assert read_attempts(server, run_id, over=True) == left
+    delivered = tracking.read_run(server, run_id).tags["oppen.attempt.train.000"]
+    assert [json.loads(delivered)] == left
+    book.finish(record(outcome="stopped"))
 
 
 def test_reading_needs_the_server() -> None:
