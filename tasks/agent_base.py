@@ -14,7 +14,7 @@ from tasks.sources import SourceVersion
 from training.agent_base import SMALL_GEMMA, SmallBase
 from training.agent_config import AgentTraining
 
-SCHOOL = SourceVersion(("training.agent_base", "training.pretraining", "training.tiny_models"))
+SCHOOL = SourceVersion(("training.agent_base",))
 
 
 @task(secret_requests=[HUB_SECRET], **DATA.options())

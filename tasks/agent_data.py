@@ -19,18 +19,7 @@ from tasks.sources import SourceVersion
 from training.agent_config import AgentTraining
 
 DATA_FOLDER, TOOLS_FILE = "data", "tools.yaml"
-PREPARATION = SourceVersion(
-    tuple(
-        f"training.{module}"
-        for module in (
-            *("agent_data", "agent_data_files", "alert_plans", "alerts", "command_grammar"),
-            *("command_risk", "commands", "examples", "function_calls", "hashed", "irrelevance"),
-            *("alternatives", "markdown_blocks", "nonsense", "phrasings", "redaction"),
-            *("runbook", "runbook_page"),
-            *("shell_lines", "tools", "tools_file", "yaml_files"),
-        )
-    )
-)
+PREPARATION = SourceVersion(("training.agent_data",))
 
 
 class LocatedAgent(NamedTuple):

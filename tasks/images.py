@@ -11,7 +11,7 @@ from tasks.records import PreparedImages, Source
 from tasks.shelf import as_output, kept_folder, shelf_identity
 from tasks.sources import SourceVersion
 
-PREPARATION = SourceVersion(("training.idx", "training.image_sources", "training.image_data"))
+PREPARATION = SourceVersion(("training.image_data",))
 
 
 @task(**DATA.options())

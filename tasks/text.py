@@ -8,7 +8,7 @@ from tasks.records import PreparedText, Source
 from tasks.shelf import as_output, kept_folder, shelf_identity
 from tasks.sources import SourceVersion
 
-PREPARATION = SourceVersion(("training.corpus", "training.text_data", "training.tokenizer"))
+PREPARATION = SourceVersion(("training.text_data",))
 
 
 @task(**DATA.options())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.agent_data_files import read_manifest
 from training.examples import Split
+from training.source_digest import source_digest
 
 SMALL_GEMMA = "small-gemma"
 """A model of Gemma 3's architecture, built and pre-trained here: no hub."""
@@ -19,8 +20,6 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
 
 AGENTS = Path(__file__).resolve().parents[1] / "agents"
 """The agents that come with the code; a small model goes to school with them."""
-
-_SCHOOL = ("training.pretraining", "training.tiny_models", "training.tokenizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,19 +139,11 @@ def num_parameters(folder: Path) -> int:
 
 def school_of(data: Path, config: SmallBase = SmallBase()) -> str:
     """Describes what `small-gemma` is made from: data sets, sizes and code."""
-    import importlib.util
-
-    from training.agent_data import GENERATOR_VERSION
     from training.pretraining import school_folders
 
-    digest = hashlib.sha256()
-    for module in (*_SCHOOL, __name__):
-        spec = importlib.util.find_spec(module)
-        assert spec is not None and spec.origin is not None  # noqa: S101, PT018 - own modules
-        digest.update(Path(spec.origin).read_bytes())
     manifest = read_manifest(data)
     school = [_folder_digest(path) for path in school_folders(AGENTS, without=manifest.agent)]
-    return f"{manifest.version} {config} {digest.hexdigest()} {GENERATOR_VERSION} {school}"
+    return f"{manifest.version} {config} {source_digest([__name__])} {school}"
 
 
 def _folder_digest(folder: Path) -> str:

@@ -1,7 +1,5 @@
 """An agent's settings and data: the command line over the file, and what is refused early."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +7,13 @@ from typing import Any
 import pytest
 
 from tasks.agent_data import (
-    PREPARATION,
     LocatedAgent,
     agent_folder,
     flat_overrides,
     locate_agent,
 )
 from tasks.agent_records import AgentOverrides, LoraOverrides, ThresholdOverrides
-from tests.e2e.agents import ROOT, section, write_agent
+from tests.e2e.agents import section, write_agent
 from training.agent_config import AgentTraining, read_training
 
 
@@ -102,13 +99,3 @@ def test_the_agents_that_come_with_the_code_are_found() -> None:
     for name in ("agent-sre", "agent-bruno", "agent-auditor"):
         with agent_folder("", name) as folder:
             assert read_training(folder).agent_name == name
-
-
-def test_the_cache_key_knows_every_module_that_makes_the_data() -> None:
-    """A changed module that it forgot would leave old data in the cache."""
-    loaded = "import sys, training.agent_data; print(*(m for m in sys.modules if 'training.' in m))"
-    done = subprocess.run(
-        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    modules = {name for name in done.stdout.split() if name.startswith("training.")}
-    assert modules == set(PREPARATION.modules)
