@@ -199,11 +199,12 @@ def _tracked(
     experiments: list[str] | None, *, start: datetime | None, end: datetime | None
 ) -> list[dict[str, Any]]:
     """Reads runs from the tracking server that MLFLOW_TRACKING_URI names."""
-    from stores.run_history import HistoryError, finished_runs
+    from stores.mlflow_api import TrackingRefused, TrackingUnavailable
+    from stores.run_history import finished_runs
     from stores.settings import Settings
 
-    address = Settings.from_environment().tracking_uri()
+    settings = Settings.from_environment()
     try:
-        return list(finished_runs(address, experiments=experiments, start=start, end=end))
-    except HistoryError as error:
+        return list(finished_runs(settings, experiments=experiments, start=start, end=end))
+    except (TrackingUnavailable, TrackingRefused) as error:
         raise RemoteError(str(error)) from error

@@ -216,19 +216,13 @@ def _takes_objects(settings: Settings) -> bool:
     from io import BytesIO
 
     import urllib3
-    from minio import Minio
     from minio.error import MinioException
+
+    from stores.objects import minio_client
 
     store = settings.object_store()
     pool = urllib3.PoolManager(timeout=5, retries=False)
-    client = Minio(
-        store.host,
-        access_key=store.access_key_id,
-        secret_key=store.secret_access_key,
-        secure=store.secure,
-        region=store.region,
-        http_client=pool,
-    )
+    client = minio_client(store, pool)
     try:
         if not client.bucket_exists(store.bucket):
             client.make_bucket(store.bucket)

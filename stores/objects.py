@@ -7,11 +7,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from stores.settings import Settings
+from stores.settings import ObjectStore, Settings
 
 if TYPE_CHECKING:
     from minio import Minio
-    from urllib3 import Retry
+    from urllib3 import PoolManager, Retry
 
 _CHUNK = 1 << 20
 _PART_BYTES = 16 << 20  # larger files go up in parts of this size
@@ -145,6 +145,20 @@ class Objects:
         return digest.hexdigest()
 
 
+def minio_client(store: ObjectStore, pool: "PoolManager") -> "Minio":
+    """Makes a client that speaks through `pool`, which decides its patience."""
+    from minio import Minio
+
+    return Minio(
+        store.host,
+        access_key=store.access_key_id,
+        secret_key=store.secret_access_key,
+        secure=store.secure,
+        region=store.region,
+        http_client=pool,
+    )
+
+
 @contextmanager
 def open_objects(settings: Settings, bucket: str | None = None) -> Iterator[Objects]:
     """Gives the objects of a bucket, with a client that waits for a restart of the server.
@@ -154,7 +168,6 @@ def open_objects(settings: Settings, bucket: str | None = None) -> Iterator[Obje
         StoreRefused: S3 says no.
     """
     import urllib3
-    from minio import Minio
     from minio.error import MinioException, S3Error
 
     store = settings.object_store()
@@ -169,16 +182,8 @@ def open_objects(settings: Settings, bucket: str | None = None) -> Iterator[Obje
         allowed_methods=None,
     )
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=60), retries=retry)
-    client = Minio(
-        store.host,
-        access_key=store.access_key_id,
-        secret_key=store.secret_access_key,
-        secure=store.secure,
-        region=store.region,
-        http_client=pool,
-    )
     try:
-        yield Objects(client, bucket or store.bucket, retry)
+        yield Objects(minio_client(store, pool), bucket or store.bucket, retry)
     except S3Error as error:
         raise StoreRefused(
             f"S3 at {store.host} refuses ({error.code}): check OPPEN_S3_BUCKET, "

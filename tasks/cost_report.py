@@ -17,7 +17,8 @@ from accounting.report_html import to_html
 from accounting.report_text import to_csv, to_json
 from accounting.run_record import COST_TAG, RunRecord
 from stores.artifacts import store_version
-from stores.run_history import HistoryError, finished_runs
+from stores.mlflow_api import TrackingUnavailable
+from stores.run_history import finished_runs
 from stores.settings import Settings
 from tasks.execution import working_folder
 from tasks.machines import LIGHT
@@ -121,6 +122,6 @@ def billed(runs: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 def _runs(settings: Settings, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
     try:
-        yield from finished_runs(settings.tracking_uri(), start=start, end=end)
-    except HistoryError as error:
+        yield from finished_runs(settings, start=start, end=end)
+    except TrackingUnavailable as error:
         raise FlyteRecoverableException(str(error)) from error

@@ -57,7 +57,7 @@ def run(
 
 def runs_of(settings: Settings, experiment: str) -> list[dict[str, Any]]:
     """The MLflow runs of an experiment, oldest first; none where there is no experiment."""
-    found = finished_runs(settings.tracking_uri())
+    found = finished_runs(settings)
     return [each for each in found if each["experiment"] == experiment]
 
 

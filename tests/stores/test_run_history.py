@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from operations.cost import cost_app
 from operations.servers import Servers
 from stores import tracking
-from stores.run_history import HistoryError, finished_runs
+from stores.mlflow_api import TrackingUnavailable
+from stores.run_history import finished_runs
+from stores.settings import Settings
 
 EXPERIMENT = "run-history"
 TABLES = ("runs", "tags", "params", "latest_metrics")
@@ -56,7 +58,7 @@ def multiply(connection: sqlite3.Connection, template: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def address(mlflow_server: Servers) -> Iterator[str]:
+def server(mlflow_server: Servers) -> Iterator[Settings]:
     """A real tracking server that holds ten thousand runs more while these tests go on."""
     settings = mlflow_server.settings
     run = tracking.open_run(
@@ -73,16 +75,16 @@ def address(mlflow_server: Servers) -> Iterator[str]:
     with closing(sqlite3.connect(database, timeout=30)) as connection:
         with connection:
             multiply(connection, run.run_id)
-        yield settings.tracking_uri()
+        yield Settings(mlflow_tracking_uri=settings.tracking_uri())
         with connection:
             for table in reversed(TABLES):
                 connection.execute(f"delete from {table} where run_uuid glob '00000000*'")  # noqa: S608
 
 
-def test_ten_thousand_runs_are_read_whole(address: str) -> None:
+def test_ten_thousand_runs_are_read_whole(server: Settings) -> None:
     """Every run comes once, in order, whole, page by page; `-rP` shows how long it took."""
     begun = time.perf_counter()
-    runs = list(finished_runs(address, experiments=[EXPERIMENT]))
+    runs = list(finished_runs(server, experiments=[EXPERIMENT]))
     seconds = time.perf_counter() - begun
     assert [run["run_id"] for run in runs] == [f"{number:032x}" for number in range(RUNS)]
     assert runs[7]["experiment"] == EXPERIMENT
@@ -93,21 +95,21 @@ def test_ten_thousand_runs_are_read_whole(address: str) -> None:
     print(f"{RUNS} runs in {seconds:.1f} s")
 
 
-def test_ranges_and_pages_do_not_change_what_is_read(address: str) -> None:
+def test_ranges_and_pages_do_not_change_what_is_read(server: Settings) -> None:
     """The server filters by time and experiment; small pages add up to the same runs."""
     start, end = FIRST + 10 * STEP, FIRST + 35 * STEP
-    inside = list(finished_runs(address, experiments=[EXPERIMENT], start=start, end=end, page=10))
+    inside = list(finished_runs(server, experiments=[EXPERIMENT], start=start, end=end, page=10))
     assert [run["run_id"] for run in inside] == [f"{number:032x}" for number in range(10, 35)]
-    assert list(finished_runs(address, experiments=["Default"])) == []
+    assert list(finished_runs(server, experiments=["Default"])) == []
     with pytest.raises(ValueError, match=r"experiment is 'nothing', which .* does not have; use"):
-        list(finished_runs(address, experiments=["nothing"]))
+        list(finished_runs(server, experiments=["nothing"]))
 
 
 def test_the_report_of_a_month_equals_the_sum_of_its_runs(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    server: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`oppen cost report` totals what the server holds, exactly."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.tracking_uri())
     monkeypatch.delenv("OPPEN_RATES", raising=False)
     shown = CliRunner().invoke(
         cost_app, ["report", "--month", "2026-08", "--experiment", EXPERIMENT, "--json"]
@@ -122,8 +124,8 @@ def test_the_report_of_a_month_equals_the_sum_of_its_runs(
 def test_a_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line answers with exit code 3 and says what to mend."""
     nowhere = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(HistoryError, match="does not answer"):
-        list(finished_runs(nowhere))
+    with pytest.raises(TrackingUnavailable, match="does not answer"):
+        list(finished_runs(Settings(mlflow_tracking_uri=nowhere)))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", nowhere)
     refused = CliRunner().invoke(cost_app, ["report"])
     assert refused.exit_code == 3

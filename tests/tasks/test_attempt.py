@@ -130,7 +130,7 @@ def test_a_run_whose_training_fails_is_billed(settings: Settings) -> None:
         attempt.duration.total_seconds(), abs=0.001
     )
     assert failed.metrics["lost_cost_usd"] == failed.metrics["total_cost_usd"]
-    (found,) = finished_runs(settings.tracking_uri(), experiments=["failing"])
+    (found,) = finished_runs(settings, experiments=["failing"])
     assert RunRecord.from_mapping(found).usd == bill([attempt], CARD).total_cost_usd
 
 
