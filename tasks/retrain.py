@@ -78,6 +78,12 @@ def check_model_performance(
     )
 
 
+@task(**LIGHT.options())
+def no_need(reason: str) -> Need:
+    """Says that nothing is to be trained now, whatever the champion does."""
+    return Need(is_needed=False, reason=reason)
+
+
 def drift_since(data: PreparedAgent, version: str) -> list[str]:
     """What differs between the present data set and the one that a version was trained on."""
     from training.agent_data_files import DataManifest, read_manifest

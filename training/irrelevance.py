@@ -91,6 +91,12 @@ _IRRELEVANT: Mapping[Split, str] = MappingProxyType(
         Which {licence|framework|database} would you choose for a hobby project?
         How did {Debian|Prometheus|YAML} get its name?
         What does {CNCF|SRE|YAML} stand for?
+        Explain {what a sidecar is|how a rollout works|why pods restart} {to me|in one line}.
+        When should I use a {CronJob|Service|sidecar|volume claim}?
+        Who needs {a service mesh|three etcd members|an ingress}?
+        Is a {pod|node|container} {like a process|better than a virtual machine|expensive}?
+        Teach me about {containers|scheduling|rollouts|storage classes}.
+        How is {a cluster|a certificate|a namespace} {built|named|billed}?
         Good night.
         Never mind.
         That is all for now.

@@ -102,6 +102,18 @@ PHRASINGS: tuple[Phrasing, ...] = (
         Since an hour ago {symptom_lower}. Can you deal with it?
         My colleague says: {other_lower}. Please mend it.
         Again: {other_lower}!
+        {alert}!
+        {alert} {place}: deal with it.
+        {alert} showed up {place}, can you mend it?
+        {alert} began to fire {place}. Remedy it now.
+        Hi, {alert} fires again ({severity}). Act on it.
+        Hello. There is {alert} ({severity}), repair it if possible.
+        A page came in: {alert}. Would you fix it?
+        Are you able to remedy {alert}?
+        Look after {alert} {place}, will you?
+        New: {alert}, {severity}. Get it fixed.
+        I was told to ask you about {alert}. Resolve it.
+        After lunch {alert} started {place}, please act.
         """,
     ),
     *_phrasings(
@@ -157,6 +169,9 @@ PHRASINGS: tuple[Phrasing, ...] = (
         Just check {alert}, hands off.
         We want to understand {alert}. Diagnose it, then stop.
         Read only: {symptom_lower}.
+        Would you find out what causes {alert}? Leave it as it is.
+        {alert} {place}: look, then tell me. No repair.
+        Hello, diagnose {alert} ({severity}) and stop there.
         """,
     ),
     *_phrasings(
@@ -353,6 +368,12 @@ SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
             "And now: {text_lower}",
             "Well... {text_lower}",
             "Me again. {text}",
+            "Dear all, {text_lower}",
+            "Just so you know: {text_lower}",
+            "While I am here: {text_lower}",
+            "Oh, and {text_lower}",
+            "Before I forget: {text_lower}",
+            "Hey there, {text_lower}",
         ),
         Split.VALID: ("Hello there. {text}", "Now then, {text_lower}"),
         Split.TEST_IRRELEVANT: (
@@ -368,7 +389,7 @@ SURROUNDING_TEMPLATES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
 _MOST_TEXTS = 20
 """How many of a text with choices are taken."""
 
-_WORDINGS, _WORDINGS_OF_CHOICES = 6, 2
+_WORDINGS, _WORDINGS_OF_CHOICES = 8, 2
 """Most wordings of a text, and of one that was chosen from many."""
 
 

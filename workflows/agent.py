@@ -9,6 +9,7 @@ The first tunes FunctionGemma of the hub, the second needs no network.
 """
 
 from datetime import datetime
+from typing import Any, cast
 
 from flytekit import conditional, workflow
 
@@ -24,10 +25,10 @@ from tasks.publish import keep_champion, publish_agent
 from tasks.records import Outcome
 from tasks.register import register_model
 from tasks.reload_agent import reload_agent
-from tasks.retrain import check_model_performance, compare_with_champion
+from tasks.retrain import check_model_performance, compare_with_champion, no_need
 from tasks.store import store_model
 from tasks.train_agent import train_agent
-from tasks.window import check_window, skip_run
+from tasks.window import check_window
 from training.agent_base import SmallBase
 from training.agent_config import AgentTraining
 
@@ -206,8 +207,14 @@ def retrain_if_needed(
     git_repository: str = "",
     git_branch: str = "main",
     experiment: str = EXPERIMENT,
+    window_is_open: bool = True,
+    window_reason: str = "",
 ) -> Outcome:
-    """Trains an agent whose champion misses a threshold or whose runbook or tools changed."""
+    """Trains an agent whose champion misses a threshold or whose runbook or tools changed.
+
+    `window_is_open` and `window_reason` are what a scheduled run found out about its start: where
+    it must not start, nothing is measured and nothing is trained.
+    """
     # Read settings, runbook and tools as they are now.
     located = locate_agent(
         agent_name=agent_name,
@@ -223,12 +230,22 @@ def retrain_if_needed(
     data = prepare_agent(source=located.source)
     # Find out which weights the base model has now.
     origin = locate_base(config=located.config, data=data, small_base=small_base)
-    # Ask the champion the present test sets, and compare its data with the present.
-    need = check_model_performance(data=data, config=located.config, force_retrain=force_retrain)
+    # Ask the champion the present test sets, and compare its data with the present. The decision
+    # to look and the decision to train follow each other: of a conditional within another's branch
+    # flytekit runs every branch on one machine (flyte#6426).
+    is_needed, reason = (
+        conditional("window")
+        .if_(cast("Any", window_is_open).is_true())
+        .then(
+            check_model_performance(data=data, config=located.config, force_retrain=force_retrain)
+        )
+        .else_()
+        .then(no_need(reason=window_reason))
+    )
     # Train, or end with the reason.
     outcome = (
         conditional("need")
-        .if_(need.is_needed.is_true())
+        .if_(is_needed.is_true())
         .then(
             tune_and_publish(
                 data=data,
@@ -251,7 +268,7 @@ def retrain_if_needed(
         .then(
             keep_champion(
                 agent_name=agent_name,
-                reason=need.reason,
+                reason=reason,
                 git_repository=git_repository,
                 git_branch=git_branch,
             )
@@ -265,6 +282,7 @@ def retrain_if_needed(
 def weekly_retraining(
     kickoff_time: datetime,
     agent_name: str,
+    agents: str = "",
     force_retrain: bool = False,
     budget_usd: float | None = None,
     priority: str = "background",
@@ -281,23 +299,17 @@ def weekly_retraining(
         max_delay_minutes=max_delay_minutes,
         max_multiplier=max_multiplier,
     )
-    # Look whether training is needed, or end with the reason.
-    outcome = (
-        conditional("window")
-        .if_(window.is_open.is_true())
-        .then(
-            retrain_if_needed(
-                agent_name=agent_name,
-                force_retrain=force_retrain,
-                budget_usd=budget_usd,
-                priority=priority,
-                purchase=purchase,
-                git_repository=git_repository,
-                git_branch=git_branch,
-            )
-        )
-        .else_()
-        .then(skip_run(reason=window.reason))
+    # Look whether training is needed, unless the window is closed.
+    considered = retrain_if_needed(
+        agent_name=agent_name,
+        agents=agents,
+        force_retrain=force_retrain,
+        budget_usd=budget_usd,
+        priority=priority,
+        purchase=purchase,
+        git_repository=git_repository,
+        git_branch=git_branch,
+        window_is_open=window.is_open,
+        window_reason=window.reason,
     )
-    # Flyte unpacks the only output of a branch, so `outcome` is the summary itself.
-    return Outcome(summary=outcome)
+    return Outcome(summary=considered.summary)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,28 @@ def test_a_champion_that_a_killed_run_left_unpublished_is_published(
     version = registry.champion(settings, AGENT)
     assert version is not None
     assert version.tags[PUBLISHED_TAG] == line
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("days_ago", "status"),
+    [(0, f"skipped: {AGENT}/1 makes "), (1, "skipped: stale: fired ")],
+)
+def test_the_weekly_run_trains_nothing_without_need(
+    here: pytest.MonkeyPatch, settings: Settings, agents: Path, days_ago: int, status: str
+) -> None:
+    """A champion that meets its thresholds stays; a slot that fires late does not look at all."""
+    from workflows.agent import weekly_retraining
+
+    here.setenv("OPPEN_EXECUTION_ID", f"{EXECUTION}-weekly-{days_ago}")
+    summary: Summary = weekly_retraining(
+        kickoff_time=datetime.now(UTC) - timedelta(days=days_ago),
+        agent_name=AGENT,
+        agents=str(agents),
+        max_multiplier=10.0,
+    ).summary
+    assert summary.status.startswith(status)
+    assert len(versions_of(settings, AGENT)) == 1
 
 
 @pytest.mark.usefixtures("published", "here")

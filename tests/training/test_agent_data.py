@@ -176,7 +176,7 @@ def test_a_request_with_choices_is_told_apart_by_split() -> None:
     assert len(cores[Split.TEST_IRRELEVANT]) == 1
     assert not cores[Split.TRAIN] & cores[Split.VALID]
     assert len(texts[Split.TRAIN]) == 14
-    assert len(set(surrounding_requests("Is it red?", Split.TRAIN))) == 6
+    assert len(set(surrounding_requests("Is it red?", Split.TRAIN))) == 8
 
 
 def test_irrelevant_requests_have_a_reply_and_no_call() -> None:
@@ -254,7 +254,7 @@ def test_the_generator_version_is_raised_with_the_generator() -> None:
         f"{e.id}|{e.request}|{e.reply}" for examples in data.splits.values() for e in examples
     )
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert (GENERATOR_VERSION, digest) == (3, "572fe7fc7966")
+    assert (GENERATOR_VERSION, digest) == (4, "9217440d847b")
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -273,6 +273,33 @@ def test_rendezvous_waits_for_nodes_that_pull_their_image() -> None:
         assert not task.task_config.increase_shared_mem, name  # the machine table does it
 
 
+def test_no_decision_stands_within_the_branch_of_another(specs: Specs) -> None:
+    """On one machine flytekit would run every branch of the inner one (flyte#6426)."""
+
+    def branches(workflow: Any) -> Iterator[Any]:
+        for node in workflow.nodes:
+            if node.HasField("branch_node"):
+                decision = node.branch_node.if_else
+                yield from (decision.case.then_node, *(c.then_node for c in decision.other))
+                if decision.HasField("else_node"):
+                    yield decision.else_node
+
+    def decides(name: str) -> bool:
+        return any(True for _ in branches(specs.workflows[name])) or any(
+            decides(node.workflow_node.sub_workflow_ref.name)
+            for node in specs.workflows[name].nodes
+            if node.workflow_node.HasField("sub_workflow_ref")
+        )
+
+    found = {name for name in specs.workflows if decides(name)}
+    assert {name.rpartition(".")[2] for name in found} >= {"retrain_if_needed", "weekly_retraining"}
+    for name in found:
+        for node in branches(specs.workflows[name]):
+            assert not node.HasField("branch_node"), name
+            inner = node.workflow_node.sub_workflow_ref.name
+            assert inner not in found, f"{name} decides whether {inner} decides"
+
+
 def test_only_preparation_is_cached(specs: Specs) -> None:
     """Prepared data is kept by its content; what acts, trains or measures is done anew."""
     cached = {name for name, t in specs.tasks.items() if t.metadata.discoverable}
