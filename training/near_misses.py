@@ -102,7 +102,7 @@ def _words(alert: Alert) -> list[str]:
 
 
 def _pieces(alert: Alert, key: str) -> str:
-    """Takes every other word of a symptom, in no order."""
+    """Takes half of the words of a symptom, in another order."""
     symptoms = symptoms_of(alert) or (words_of(alert.name),)
     words = choice(symptoms, key).lower().split()
     mixed = sorted(words, key=lambda word: number(f"{key}/{word}"))
