@@ -66,7 +66,7 @@ def prepare_base(source: BaseSource, data: PreparedAgent, small_base: SmallBase)
     elif Path(source.name).is_dir():
         folder = Path(source.name).resolve()
     else:
-        folder = fetch_hub_model(source.name, token=hub_token())
+        folder = fetch_hub_model(source.name, revision=source.revision, token=hub_token())
     return AgentBase(
         name=source.name,
         revision=source.revision,

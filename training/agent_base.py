@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.agent_data_files import read_manifest
 from training.examples import Split
+from training.hub import hub_revision
 from training.source_digest import source_digest
 
 SMALL_GEMMA = "small-gemma"
@@ -51,7 +52,7 @@ class SmallBase:
 
 
 def base_revision(name: str, *, school: str = "", token: str | None = None) -> str:
-    """Says which content a name stands for now.
+    """Says which content a name stands for now; of a hub model nothing is fetched.
 
     Args:
         name: Hub name, folder, or `small-gemma`.
@@ -65,11 +66,16 @@ def base_revision(name: str, *, school: str = "", token: str | None = None) -> s
         return hashlib.sha256(school.encode()).hexdigest()[:16]
     if Path(name).is_dir():
         return _folder_digest(Path(name))
-    return fetch_hub_model(name, token=token).resolve().name[:16]
+    return hub_revision(name, token=token)
 
 
-def fetch_hub_model(name: str, *, token: str | None = None) -> Path:
+def fetch_hub_model(name: str, *, revision: str, token: str | None = None) -> Path:
     """Downloads a model of the hub, or finds it in the local cache, and returns its folder.
+
+    Args:
+        name: Hub name.
+        revision: The commit to fetch, from `base_revision`.
+        token: Hub token for a gated model.
 
     Raises:
         HubError: The hub has no such model, or does not give it.
@@ -81,7 +87,11 @@ def fetch_hub_model(name: str, *, token: str | None = None) -> Path:
     with hub_errors(name, "model"):
         return Path(
             snapshot_download(
-                name, token=token, allow_patterns=list(MODEL_FILES), local_files_only=is_away(name)
+                name,
+                revision=revision,
+                token=token,
+                allow_patterns=list(MODEL_FILES),
+                local_files_only=is_away(name),
             )
         )
 

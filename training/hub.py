@@ -32,6 +32,22 @@ def is_away(name: str | Path) -> bool:
     return False
 
 
+def hub_revision(name: str, *, token: str | None = None) -> str:
+    """Returns the commit that a model's main branch has now, by one request and without a file.
+
+    Where the hub is away, it is the commit that the local cache has.
+
+    Raises:
+        HubError: The hub has no such model, or it is away and the cache has none.
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    with hub_errors(name, "model"):
+        if constants.HF_HUB_OFFLINE or is_away(name):
+            return Path(snapshot_download(name, local_files_only=True)).name
+        return str(HfApi(token=token).model_info(name).sha)
+
+
 def load_data_set(path: str, configuration: str | None) -> Any:
     """Loads a data set, from the local cache alone where the hub is away."""
     import datasets

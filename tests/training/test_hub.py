@@ -1,5 +1,6 @@
-"""Hub failures, against a real HTTP server that plays the hub."""
+"""The hub's commits and failures, against a real HTTP server that plays the hub."""
 
+import json
 import os
 import subprocess
 import sys
@@ -31,9 +32,25 @@ for load in (
 """
 
 
+ASK_REVISIONS = """
+import sys
+from training.agent_base import base_revision
+
+for name in sys.argv[1:]:
+    try:
+        print("revision", base_revision(name))
+    except ValueError as error:
+        print(type(error).__name__, error)
+"""
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
 @pytest.fixture
 def hub() -> Iterator[str]:
-    """Answers as the hub does: 403 for a gated repository, 401 for an unknown one."""
+    """Answers as the hub does: 403 for a gated repository, 401 for an unknown one.
+
+    Of `owner/open` it tells the commit, and gives no file.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -44,7 +61,16 @@ def hub() -> Iterator[str]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_HEAD  # noqa: N815 - the server's name
+        def do_GET(self) -> None:
+            if self.path != "/api/models/owner/open":
+                self.do_HEAD()
+                return
+            body = json.dumps({"id": "owner/open", "sha": COMMIT}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
@@ -56,14 +82,23 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def _messages(endpoint: str, cache: Path) -> list[str]:
-    """Loads a gated model, an absent tokenizer and a data set from `endpoint`."""
+def _lines(endpoint: str, cache: Path, script: str, *arguments: str) -> list[str]:
+    """Runs a script whose hub is `endpoint` and whose cache is `cache`."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environ |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
     run = subprocess.run(
-        [sys.executable, "-c", LOAD_THREE], env=environ, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    return [line for line in run.stdout.splitlines() if line.startswith("HubError")]
+    return run.stdout.splitlines()
+
+
+def _messages(endpoint: str, cache: Path) -> list[str]:
+    """Loads a gated model, an absent tokenizer and a data set from `endpoint`."""
+    return [line for line in _lines(endpoint, cache, LOAD_THREE) if line.startswith("HubError")]
 
 
 def test_gated_and_unknown_repositories_are_told_apart(hub: str, tmp_path: Path) -> None:
@@ -79,6 +114,25 @@ def test_unreachable_hub_is_named_at_once(tmp_path: Path) -> None:
     """Nothing is retried for a minute when no hub answers."""
     for message in _messages("http://127.0.0.1:1", tmp_path):
         assert "out of reach" in message
+
+
+def test_a_base_model_of_the_hub_is_known_by_its_commit_alone(hub: str, tmp_path: Path) -> None:
+    """No file is fetched to learn it; an unknown name is refused."""
+    open_model, absent = _lines(hub, tmp_path, ASK_REVISIONS, "owner/open", "owner/absent")
+    assert open_model == f"revision {COMMIT}"
+    assert absent.startswith("HubError model 'owner/absent' cannot be loaded: the hub has no such")
+
+
+def test_a_base_model_is_known_by_the_cache_where_the_hub_is_away(tmp_path: Path) -> None:
+    """The commit that was fetched last; a model that never was is out of reach."""
+    cached = tmp_path / "hub" / "models--owner--open"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(COMMIT)
+    (cached / "snapshots" / COMMIT).mkdir(parents=True)
+    away = "http://127.0.0.1:1"
+    known, unknown = _lines(away, tmp_path, ASK_REVISIONS, "owner/open", "owner/other")
+    assert known == f"revision {COMMIT}"
+    assert "model 'owner/other' cannot be loaded: the hub is out of reach" in unknown
 
 
 def test_folder_without_weights_is_refused(tmp_path: Path) -> None:
