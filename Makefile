@@ -40,7 +40,7 @@ demo-agent: $(READY) ## an agent tuned from its runbook without a hub: base besi
 	$(BIN)/python -m operations.servers up
 	$(BIN)/python -m operations.servers run -- \
 	    $(BIN)/pyflyte run workflows/agent.py agent_training_pipeline --agent_name $(AGENT) \
-	    --model_name small-gemma --learning_rate 0.003 --batch_size 32 --iters 1800 \
+	    --model_name small-gemma --learning_rate 0.003 --batch_size 32 --iters 2000 \
 	    --overrides '{"lora": {"rank": 64, "alpha": 128, "dropout": 0.1}, "eval_every": 100, "patience": 0}'
 
 # Two workers, each with servers of its own; a file stays with one worker, so its fixtures are made once.

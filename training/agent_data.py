@@ -29,7 +29,7 @@ from training.runbook import Runbook, read_runbook
 from training.tools import ESCALATE, Toolbox
 from training.tools_file import read_tools
 
-GENERATOR_VERSION = 4
+GENERATOR_VERSION = 5
 """Raised whenever the same runbook would give other examples."""
 
 _NOISE = re.compile(r"[^a-z0-9$]+")

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from training.alerts import Alert
+from training.alternatives import expanded
 from training.examples import Split
 from training.hashed import choice, number, some
-from training.phrasings import symptoms_of, words_of
+from training.phrasings import symptoms_of, upper_first, words_of
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z-]{2,}")
 _FORMS: Mapping[Split, tuple[str, ...]] = MappingProxyType(
@@ -54,11 +55,19 @@ _GOOD_NEWS: Mapping[Split, tuple[str, ...]] = MappingProxyType(
             "My {one} behaves, so does the {two}.",
             "Most of the {one} recovered.",
             "I like our new {one}.",
+            "{The|Our|My} {one} {is|looks|seems} {fine|normal|stable|good} {again|now|once more}.",
+            "{It|That|This} {healed|settled|faded|went quiet} {alone|after a while|at last|later}.",
+            "{The|That} {one} {alarm|message|ticket} {is over|is closed|can be closed}, thanks.",
+            "{Everybody|The team} {is happy|is content} with the {one} {again|now}.",
+            "{Since|After} the {restart|change|night} the {one} {works|holds|is calm}.",
+            "{Nothing|No step} is needed for the {one} {any more|now}.",
+            "{A while ago|This morning|At noon} the {one} {returned|recovered|was well}.",
+            "{Every|Each} {one} {was|has been} {good|sound|in order} {since|for days|so far}.",
         ),
         Split.VALID: ("The {one} is well now.", "Every {one} came through the night."),
     }
 )
-_MOST: Mapping[Split, int] = MappingProxyType({Split.TRAIN: 8, Split.VALID: 2})
+_MOST: Mapping[Split, int] = MappingProxyType({Split.TRAIN: 12, Split.VALID: 2})
 """Requests of either kind in the words of one alert."""
 
 _LONG = 5
@@ -77,13 +86,13 @@ def near_misses(alerts: Sequence[Alert], split: Split) -> Iterator[tuple[str, st
         for alert in alerts:
             for form in some(forms.get(split, ()), _MOST.get(split, 0), alert.name):
                 key = f"{form}/{alert.name}"
-                text = form.format(
+                text = choice(list(expanded(form)), key).format(
                     one=choice(words[alert.name], key),
                     two=choice(everyone, f"two/{key}"),
                     three=choice(everyone, f"three/{key}"),
                     pieces=_pieces(alert, key),
                 )
-                yield text[:1].upper() + text[1:], reply
+                yield upper_first(text), reply
 
 
 def spliced(texts: Sequence[str]) -> Iterator[str]:

@@ -4,21 +4,20 @@ Each phrasing belongs to one split for good: training never sees the words of a 
 chosen by hashes of names, so the same runbook gives the same bytes on every machine.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
+from training.alert_payloads import invent_labels, write_payloads
 from training.alerts import Alert
 from training.alternatives import expanded
 from training.examples import Kind, Split
 from training.hashed import choice, number, some
-from training.shell_lines import placeholders
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _MAX_SYMPTOM = 160
+_SYMPTOMS = frozenset({"symptom", "other"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +35,23 @@ class Phrasing:
 
     template: str
     """Text over `{alert}`, `{words}`, `{severity}`, `{place}`, `{symptom}`, `{other}` (another
-    symptom) and the payloads `{labels}`, `{webhook}`, `{active}`, `{group}`."""
+    symptom), the payloads `{labels}`, `{webhook}`, `{active}`, `{group}`, and words chosen for each
+    alert: `{opener}`, `{closer}`, the verbs `{mend}` and `{look_into}`, `{hands_off}`."""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What the text is written over, whatever the case of the first letter."""
+        return frozenset(re.findall(r"\{(\w+?)(?:_lower|_upper)?\}", self.template))
 
     @property
     def needs_symptom(self) -> bool:
         """Whether the text describes what is seen instead of naming the alert."""
-        return "{symptom" in self.template or "{other" in self.template
+        return bool(self.fields & _SYMPTOMS)
 
     @property
     def tells_symptom_alone(self) -> bool:
-        """Whether the text has nothing of the alert but a symptom."""
-        rest = re.sub(r"\{(symptom|other)(_lower)?\}", "", self.template)
-        return self.needs_symptom and "{" not in rest
+        """Whether the text has nothing of the alert but a symptom, and no chosen words."""
+        return self.needs_symptom and self.fields <= _SYMPTOMS
 
 
 def _phrasings(split: Split, kind: Kind, templates: str) -> Iterator[Phrasing]:
@@ -114,6 +118,16 @@ PHRASINGS: tuple[Phrasing, ...] = (
         New: {alert}, {severity}. Get it fixed.
         I was told to ask you about {alert}. Resolve it.
         After lunch {alert} started {place}, please act.
+        {opener}{mend} {alert}{closer}
+        {opener}{mend} {alert} {place}{closer}
+        {opener}would you {mend} {alert}{closer}
+        {opener}somebody has to {mend} {alert} {place}{closer}
+        {opener}{mend} the {words} alert{closer}
+        {opener}{mend} what {alert} is about{closer}
+        {opener}{mend} the following{closer} {symptom}.
+        {opener}what to {mend}: {other_lower}.
+        {opener}{symptom_lower}. {mend_upper} that{closer}
+        {opener}{other_lower}, {mend} it{closer}
         """,
     ),
     *_phrasings(
@@ -172,6 +186,23 @@ PHRASINGS: tuple[Phrasing, ...] = (
         Would you find out what causes {alert}? Leave it as it is.
         {alert} {place}: look, then tell me. No repair.
         Hello, diagnose {alert} ({severity}) and stop there.
+        {opener}{look_into} {alert}{closer}
+        {opener}{look_into} {alert} {place}{closer}
+        {opener}would you {look_into} {alert}{closer}
+        {opener}somebody has to {look_into} {alert} {place}{closer}
+        {opener}{look_into} the {words} alert{closer}
+        {opener}{look_into} what {alert} is about{closer}
+        {opener}{look_into} {alert} {place}, {hands_off}{closer}
+        {opener}{hands_off}, {look_into} {alert}{closer}
+        {opener}{look_into} {alert} ({severity}). {hands_off_upper}{closer}
+        {labels} {look_into_upper} it{closer}
+        {active} {look_into_upper} it, {hands_off}{closer}
+        {opener}{look_into} the following{closer} {symptom}.
+        {opener}what to {look_into}: {other_lower}.
+        {opener}{symptom_lower}. {look_into_upper} that{closer}
+        {opener}{other_lower}, {look_into} it{closer}
+        {opener}{look_into} the following, {hands_off}: {other_lower}.
+        {opener}{symptom_lower}. {look_into_upper} it, {hands_off}{closer}
         """,
     ),
     *_phrasings(
@@ -196,15 +227,25 @@ PHRASINGS: tuple[Phrasing, ...] = (
 )
 """All phrasings of alerts. Unseen alerts are asked with those of `test_known`."""
 
-_LABEL_VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+# What both kinds of request may begin and end with, so that only the verb tells them apart.
+_CHOSEN: Mapping[str, Sequence[str]] = MappingProxyType(
     {
-        "namespace": ("media", "home", "apps", "monitoring", "databases", "games", "backup"),
-        "node": ("node-a", "node-b", "node-c", "rack-1", "rack-2", "attic"),
-        "pod": ("web-7c9d5", "api-58bf4", "worker-9f2kd", "db-0", "sync-66b7c"),
-        "instance": ("10.0.0.11:9100", "10.0.0.12:9100", "10.0.0.13:9100"),
+        name: texts.split("|")
+        for name, texts in {
+            "opener": "||||hi, |hello team: |when you have time, |quickly: |attention, |"
+            "first of all, |next one: |as agreed, |hm, |dear agent, ",
+            "closer": ".|.|.|!|, please.|, thanks.| now.| today.| for us.| when you can.|"
+            " right away.| before lunch.| if you would.|, will you?",
+            "mend": "fix|repair|resolve|mend|remedy|handle|sort out|deal with|take care of|act on|"
+            "clear up|cure|put right|treat|end|settle",
+            "look_into": "diagnose|investigate|look into|inspect|check|examine|analyse|study|"
+            "explain|look at|find the cause of|research|probe|collect facts about|describe|"
+            "get details on",
+            "hands_off": "change nothing|touch nothing|no repair|do not fix anything|"
+            "leave it as it is|only look|no changes|hands off|nothing else",
+        }.items()
     }
 )
-_OTHER_VALUES = ("photos", "wiki", "jellyfin", "gitea", "paperless", "mosquitto", "grafana")
 _PLACES = ("in the lab", "at home", "on the main cluster", "since tonight", "after the update")
 
 
@@ -233,12 +274,13 @@ def write_request(phrasing: Phrasing, alert: Alert, *, severity: str) -> str | N
     key = f"{alert.name}/{phrasing.name}"
     first = symptoms[0] if symptoms else ""
     other = symptoms[-1] if symptoms else ""
-    labels = _labels(alert, severity, key)
+    labels = invent_labels(alert, severity, key)
     place = choice(_PLACES, key)
     if "namespace" in labels:
         place = f"in {labels['namespace']}"
-    return phrasing.template.format_map(
+    text = phrasing.template.format_map(
         {
+            **_chosen_words(phrasing, key=key, told={"symptom": first, "other": other}),
             "alert": alert.name,
             "words": words_of(alert.name),
             "severity": severity,
@@ -247,67 +289,38 @@ def write_request(phrasing: Phrasing, alert: Alert, *, severity: str) -> str | N
             "symptom_lower": lower_first(first),
             "other": other,
             "other_lower": lower_first(other),
-            "labels": _json({"status": "firing", "labels": labels}),
-            "webhook": _json(_webhook(labels, first, key)),
-            "active": _json(_active(labels, other, key)),
-            "group": _json(_group(labels, other)),
-        }
+            **write_payloads(labels, summary=first, description=other, key=key),
+        },
     )
+    return upper_first(text) if phrasing.template.startswith("{opener}") else text
 
 
-def _labels(alert: Alert, severity: str, key: str) -> dict[str, str]:
-    """Invents label values for the placeholders that the alert's commands use."""
-    labels = {"alertname": alert.name, "severity": severity}
-    for command in alert.commands:
-        for placeholder in placeholders(command.line.text):
-            name = re.sub(r"\W+", "_", placeholder.strip("<>${} ").lower()).strip("_")
-            if name and len(labels) < 5:
-                labels.setdefault(name, choice(_LABEL_VALUES.get(name, _OTHER_VALUES), key + name))
-    return labels
+def _chosen_words(phrasing: Phrasing, *, key: str, told: Mapping[str, str]) -> dict[str, str]:
+    """Chooses openers, verbs and closers by `key`, or by the symptom where it stands alone.
 
-
-def _webhook(labels: Mapping[str, str], summary: str, key: str) -> dict[str, Any]:
-    """Builds the body that Alertmanager posts to a webhook, for one alert."""
-    alert: dict[str, Any] = {"status": "firing", "labels": labels, "startsAt": _moment(key)}
-    if summary:
-        alert["annotations"] = {"summary": summary}
-    return {"version": "4", "status": "firing", "alerts": [alert]}
-
-
-def _active(labels: Mapping[str, str], description: str, key: str) -> dict[str, Any]:
-    """Builds an alert as Alertmanager's list of active alerts has it."""
-    return {
-        "annotations": {"description": description} if description else {},
-        "startsAt": _moment(key),
-        "status": {"state": "active"},
-        "labels": labels,
-    }
-
-
-def _group(labels: Mapping[str, str], summary: str) -> dict[str, Any]:
-    """Builds a webhook body as a grouped notification has it, with other keys first."""
-    return {
-        "receiver": "agent",
-        "groupLabels": {"alertname": labels["alertname"]},
-        "commonLabels": labels,
-        "commonAnnotations": {"description": summary} if summary else {},
-        "status": "firing",
-    }
-
-
-def _moment(key: str) -> str:
-    drawn = number(key)
-    return f"2026-0{1 + drawn % 9}-{1 + drawn % 28:02d}T{drawn % 24:02d}:{drawn % 60:02d}:00Z"
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    Alerts that share a symptom thus share the request about it, which is left out as ambiguous.
+    """
+    if phrasing.needs_symptom and phrasing.fields <= _SYMPTOMS | set(_CHOSEN):
+        key = "/".join(
+            [*(told[name] for name in sorted(phrasing.fields & _SYMPTOMS)), phrasing.name]
+        )
+    chosen = {name: choice(words, f"{key}/{name}") for name, words in _CHOSEN.items()}
+    return chosen | {f"{name}_upper": upper_first(word) for name, word in chosen.items()}
 
 
 def lower_first(text: str) -> str:
     """Lowers the first letter unless the first word is a name such as CoreDNS or SMART."""
     word = text.split(maxsplit=1)[0] if text else ""
     return text if any(c.isupper() for c in word[1:]) else text[:1].lower() + text[1:]
+
+
+def upper_first(text: str) -> str:
+    """Raises the first letter and leaves the others alone.
+
+    >>> upper_first("fix CoreDNSErrorsHigh")
+    'Fix CoreDNSErrorsHigh'
+    """
+    return text[:1].upper() + text[1:]
 
 
 _UNKNOWN_ALERTS: Mapping[Split, str] = MappingProxyType(

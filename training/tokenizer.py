@@ -26,8 +26,8 @@ def train_tokenizer(
         texts: What to learn the merges from.
         vocab_size: Entries, with the 256 bytes and the special tokens.
         special_tokens: Texts that are one token each, with the first ids.
-        split_names: Keeps the words of a name like KubePodNotReady apart, so that names share them
-            with each other and with plain text.
+        split_names: Keeps the words of a name like KubePodNotReady apart, also from a space before
+            them, so that a name has the same tokens wherever it stands and shares them with others.
 
     Raises:
         ValueError: The vocabulary has no room for the 256 bytes and the special tokens.
@@ -41,7 +41,7 @@ def train_tokenizer(
     tokenizer = Tokenizer(models.BPE())
     steps: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
     if split_names:
-        steps.insert(0, pre_tokenizers.Split(Regex(" ?[A-Z][a-z]+"), behavior="isolated"))
+        steps.insert(0, pre_tokenizers.Split(Regex("[A-Z][a-z]+"), behavior="isolated"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -80,6 +80,22 @@ def test_no_request_is_in_two_splits() -> None:
     assert len(set(templates)) == len(templates)
 
 
+def test_a_repair_and_a_look_are_asked_in_the_same_words_but_the_verb() -> None:
+    """Whatever stands around the verb says nothing of what is wanted; nor does any one verb."""
+    composed = {
+        kind: {p.template for p in PHRASINGS if p.kind is kind and "{opener}" in p.template}
+        for kind in (Kind.RESOLVE, Kind.INVESTIGATE)
+    }
+    looks = {text.replace("{mend", "{look_into") for text in composed[Kind.RESOLVE]}
+    assert len(looks) >= 8
+    assert looks <= composed[Kind.INVESTIGATE]
+    train = _data(40).splits[Split.TRAIN]
+    names = {p.name for p in PHRASINGS if p.template == "{opener}{mend} {alert}{closer}"}
+    said = [e.request for e in train if e.phrasing in names]
+    assert len({re.sub(r"Thing\d+Broken.*", "", text) for text in said}) >= 15
+    assert all(text[0].isupper() for text in said)
+
+
 def test_leaks_are_caught() -> None:
     """The same words with other case and punctuation in another split are an error."""
     example = _data().splits[Split.TRAIN][0]
@@ -134,6 +150,9 @@ def test_a_request_with_two_meanings_is_left_out() -> None:
     requests = [e.request for examples in data.splits.values() for e in examples]
     assert "The thing number 0 is broken." not in requests
     assert "Fix Thing0Broken." in requests
+    told = [text for text in requests if "thing number 0 is broken" in text.lower()]
+    assert told
+    assert all(re.search(r"Thing[01]Broken", text) for text in told)
 
 
 def test_everyday_troubles_are_told_in_the_words_of_alerts() -> None:
@@ -171,7 +190,7 @@ def test_near_misses_have_the_words_of_alerts_and_no_alert() -> None:
         assert not names & set(re.findall(r"\w+", text))
         assert not any(symptom.lower() in text.lower() for symptom in symptoms)
         assert reply in ("clarify", "thanks")
-    assert len(found[Split.TRAIN]) == 16 * len(alerts)
+    assert len(found[Split.TRAIN]) == 24 * len(alerts)
     assert not {text for text, _ in found[Split.TRAIN]} & {text for text, _ in found[Split.VALID]}
     assert not any(found[split] for split in Split if split.value.startswith("test"))
 
@@ -289,7 +308,7 @@ def test_the_generator_version_is_raised_with_the_generator() -> None:
         f"{e.id}|{e.request}|{e.reply}" for examples in data.splits.values() for e in examples
     )
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert (GENERATOR_VERSION, digest) == (4, "6ba04c8cd43b")
+    assert (GENERATOR_VERSION, digest) == (5, "043a611934ff")
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:

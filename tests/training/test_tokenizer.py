@@ -18,6 +18,20 @@ def test_training_is_deterministic_and_lossless() -> None:
     assert one.decode(one(text)["input_ids"]) == text
 
 
+def test_a_name_has_the_same_tokens_wherever_it_stands() -> None:
+    """At the start, after a space and in JSON: what is learned of it in one place holds in all."""
+    name = "KubePodNotReady"
+    texts = [f"{name} fires", f"please mend {name}", f'{{"alertname":"{name}"}}']
+    tokenizer = train_tokenizer(texts * 9, vocab_size=300, split_names=True)
+    alone = tokenizer.encode(name)
+    assert len(alone) < len(name)
+    for text in texts:
+        ids = tokenizer.encode(text)
+        found = [ids[at : at + len(alone)] for at in range(len(ids))]
+        assert alone in found, tokenizer.convert_ids_to_tokens(ids)
+        assert tokenizer.decode(ids) == text
+
+
 def test_too_small_vocabulary_is_refused() -> None:
     """256 bytes and the special tokens need room."""
     with pytest.raises(ValueError, match="vocab_size is 100; give at least 257"):
