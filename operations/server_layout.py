@@ -18,6 +18,19 @@ NAMES = ("mlflow", "s3")
 MARK = "OPPEN_LOCAL_SERVERS"
 """Environment variable that every server process carries; its value is the root folder."""
 
+FREE_BYTES_NEEDED = 256 << 20
+"""Disk space in bytes below which no server is started."""
+
+FREE_BYTES_KEPT = 100 << 20
+"""Disk space in bytes below which S3 takes no more objects, so that what runs can still end."""
+
+VOLUMES = 100_000
+"""Most files S3 may put its objects in; none takes room before it is written to.
+
+SeaweedFS would count them by free space over their full size: seven to a bucket, a small disk
+would have none left for the second bucket.
+"""
+
 
 class ServerError(RuntimeError):
     """A local server cannot be started or stopped; one line says which, why, and what to do."""
@@ -165,7 +178,9 @@ def s3_command(layout: Layout, port: int) -> list[str]:
     """Returns the command of a SeaweedFS server that speaks S3 on loopback with our keys.
 
     A single master (`peers=none`) with a short election is up in 2 s; with the defaults the
-    volume server misses the first heartbeat and the first write waits for 8 s.
+    volume server misses the first heartbeat and the first write waits for 8 s. The space kept
+    free is given in bytes: SeaweedFS's own 1% is 10 GB of a disk of a terabyte, below which it
+    takes no object at all.
 
     Raises:
         ServerError: the `weed` binary is neither beside Python nor on PATH.
@@ -189,7 +204,8 @@ def s3_command(layout: Layout, port: int) -> list[str]:
         *("-s3", f"-s3.port={port}", f"-s3.config={layout.keys_file}", "-s3.iam=false"),
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
         *("-master.peers=none", "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=1024"),
-        "-volume.max=0",
+        f"-volume.max={VOLUMES}",
+        f"-volume.minFreeSpace={FREE_BYTES_KEPT >> 20}MiB",
     ]
 
 

@@ -9,6 +9,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ import typer
 from operations import supervision
 from operations.exits import Exit
 from operations.server_layout import (
+    FREE_BYTES_NEEDED,
     LOOPBACK,
     NAMES,
     Layout,
@@ -79,7 +81,8 @@ def up(
     Servers that run already keep their ports. On any failure nothing is left running.
 
     Raises:
-        ServerError: a port is taken, a program is missing, or a server dies or does not answer.
+        ServerError: the disk is full, a port is taken, a program is missing, or a server dies or
+            does not answer.
     """
     layout.create()
     with _locked(layout):
@@ -138,6 +141,12 @@ def local_servers(
 
 
 def _start(layout: Layout, ports: Ports, names: Sequence[str]) -> None:
+    free = shutil.disk_usage(layout.root).free
+    if free < FREE_BYTES_NEEDED:
+        raise ServerError(
+            f"{free >> 20} MiB are free on the disk of {layout.root}, the servers need "
+            f"{FREE_BYTES_NEEDED >> 20}: free some, or set OPPEN_LOCAL to a folder on another disk"
+        )
     supervision.stop_daemon(layout)  # what a killed supervisord or another choice of names left
     for name in names:
         if is_taken(ports.of(name)):

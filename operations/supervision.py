@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,10 @@ def stop_program(layout: Layout, name: str) -> None:
 
 
 def stop_daemon(layout: Layout) -> None:
-    """Stops the programs and supervisord, and waits until every process of ours is gone."""
+    """Stops the programs and supervisord; returns when their processes and sockets are gone."""
     import psutil
 
+    sockets = _sockets(marked_processes(layout))
     if is_running(layout):
         daemon = psutil.Process(_call(layout, "getPID"))
         _call(layout, "shutdown")
@@ -100,7 +101,8 @@ def stop_daemon(layout: Layout) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(stubborn, timeout=5)
-    socket_path(layout).unlink(missing_ok=True)
+    for socket in {socket_path(layout), *sockets}:
+        socket.unlink(missing_ok=True)
 
 
 def marked_processes(layout: Layout) -> list[Any]:
@@ -122,6 +124,17 @@ def socket_path(layout: Layout) -> Path:
         return path
     name = hashlib.sha256(os.fsencode(layout.root)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"oppen-{os.getuid()}-{name}.sock"
+
+
+def _sockets(processes: Iterable[Any]) -> set[Path]:
+    """Returns the Unix sockets of processes: SeaweedFS leaves six in /tmp at each end."""
+    import psutil
+
+    found = set()
+    for process in processes:
+        with suppress(psutil.Error, OSError):
+            found |= {each.laddr for each in process.net_connections("unix")}
+    return {Path(address) for address in found if address.startswith("/")}
 
 
 def _call(layout: Layout, method: str, *arguments: Any) -> Any:

