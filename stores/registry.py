@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stores.agreed_run import EXECUTION_TAG
 from stores.mlflow_api import quoted
 from stores.run_files import mlflow_client
 from stores.settings import Settings
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
 
-EXECUTION_TAG = "oppen.execution"
 FOLDER_FLAVOR = "oppen_folder"
 """Flavor of a folder that another library loads: an adapter, a causal language model."""
 

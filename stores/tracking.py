@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from stores.agreed_run import EXECUTION_TAG, agreed_run, search_runs
 from stores.metric_spool import replay_spooled
 from stores.mlflow_api import MlflowApi, TrackingRefused, entries, metric_entry, quoted
 from stores.mlflow_reporter import MlflowReporter
@@ -25,7 +26,6 @@ __all__ = [
     "recent_metric",
 ]
 
-EXECUTION_TAG = "oppen.execution"
 _BATCH = 100  # tags or parameters in a request
 
 
@@ -82,9 +82,7 @@ def open_run(
         raise ValueError("execution is empty: give what identifies this run")
     with MlflowApi(settings) as api:
         experiment_id = _experiment(api, experiment)
-        run_id = _only_run(api, experiment_id, execution) or _create(
-            api, experiment_id, execution, name
-        )
+        run_id = agreed_run(api, experiment_id=experiment_id, execution=execution, name=name)
         api.post("runs/update", run_id=run_id, status="RUNNING")
         _log_in_batches(api, run_id, "tags", tags or {})
         _log_in_batches(api, run_id, "params", params or {})
@@ -98,7 +96,7 @@ def find_run(settings: Settings, *, execution: str) -> TrackedRun:
         ValueError: there is none.
     """
     with MlflowApi(settings) as api:
-        for run in _search(
+        for run in search_runs(
             api, _all_experiments(api), f"tags.`{EXECUTION_TAG}` = {quoted(execution)}"
         ):
             return _as_run(api, run)
@@ -160,7 +158,7 @@ def recent_metric(
         experiment_id = _find_experiment(api, experiment)
         if experiment_id is None:
             return []
-        found = _search(
+        found = search_runs(
             api, [experiment_id], " and ".join(conditions), "attributes.start_time DESC", limit
         )
         metrics = [_as_run(api, run).metrics for run in found]
@@ -195,47 +193,6 @@ def _all_experiments(api: MlflowApi) -> list[str]:
     return [
         e["experiment_id"] for e in api.pages("experiments/search", "experiments", max_results=1000)
     ]
-
-
-def _only_run(api: MlflowApi, experiment_id: str, execution: str) -> str | None:
-    """Returns the first run of an execution; every caller agrees on which one that is."""
-    runs = _search(api, [experiment_id], f"tags.`{EXECUTION_TAG}` = {quoted(execution)}")
-    order = sorted((int(run["info"]["start_time"]), run["info"]["run_id"]) for run in runs)
-    return order[0][1] if order else None
-
-
-def _create(api: MlflowApi, experiment_id: str, execution: str, name: str) -> str:
-    """Makes a run, and takes it back if another process made one for the same execution first."""
-    created = api.post(
-        "runs/create",
-        experiment_id=experiment_id,
-        run_name=name,
-        start_time=time.time_ns() // 1_000_000,
-        tags=entries({EXECUTION_TAG: execution}),
-    )["run"]["info"]["run_id"]
-    first = _only_run(api, experiment_id, execution)
-    if first is not None and first != created:
-        api.post("runs/delete", run_id=created)
-        return first
-    return str(created)
-
-
-def _search(
-    api: MlflowApi,
-    experiments: list[str],
-    condition: str,
-    order: str = "attributes.start_time ASC",
-    limit: int = 1000,
-) -> list[dict[str, Any]]:
-    answer = api.post(
-        "runs/search",
-        experiment_ids=experiments,
-        filter=condition,
-        order_by=[order],
-        max_results=limit,
-        run_view_type="ACTIVE_ONLY",
-    )
-    return list(answer.get("runs", ()))
 
 
 def _read(api: MlflowApi, run_id: str) -> TrackedRun:
