@@ -14,6 +14,7 @@ from flytekit import Cache, Deck, task
 from tasks.addresses import local_copy
 from tasks.agent_records import AgentOverrides, AgentSource, PreparedAgent
 from tasks.machines import LIGHT
+from tasks.publish import check_repository
 from tasks.shelf import as_output, kept_folder, shelf_identity
 from tasks.sources import SourceVersion
 from training.agent_config import AgentTraining
@@ -39,18 +40,21 @@ def locate_agent(
     batch_size: int | None,
     iters: int | None,
     overrides: AgentOverrides,
+    git_repository: str,
 ) -> LocatedAgent:
     """Reads the settings, the command line over the file over defaults, and hashes the content.
 
     Not cached, since the folder may change; cheap, since it only reads.
 
     Raises:
-        ValueError: The agent has no folder, or a setting, the runbook or the tools are wrong.
+        ValueError: The agent has no folder, a setting, the runbook or the tools are wrong, or there
+            is no repository to publish to.
     """
     from training.agent_config import read_training
     from training.runbook import read_runbook
     from training.tools_file import read_tools
 
+    check_repository(git_repository)
     given = {
         "model_name": model_name,
         "runbook_path": runbook_path,

@@ -16,7 +16,6 @@ from stores.settings import Settings
 from tasks.agent_records import AgentBase, FittedExamples, PreparedAgent
 from tasks.machines import GPU, LIGHT
 from tasks.opening import Planned, open_run
-from tasks.publish import check_repository
 from tasks.records import Run, Terms
 from tasks.retrying import retried_by_flyte
 from training.agent_config import AgentTraining
@@ -41,23 +40,12 @@ def open_agent_run(
     fitted: FittedExamples,
     config: AgentTraining,
     experiment: str,
-    budget_usd: float | None,
-    over_budget: str,
-    deadline: str,
-    priority: str,
-    purchase: str,
-    resume_from: str,
-    checkpoint_seconds: float,
-    git_repository: str,
+    terms: Terms,
 ) -> OpenedRun:
     """Prices the planned training and stops here if it does not fit; opens the MLflow run.
 
     LoRA costs about 4 FLOP per weight and token: forward, and backward through the activations.
-
-    Raises:
-        ValueError: A term is not what it should be, or there is no repository to publish to.
     """
-    check_repository(git_repository)
     examples = config.iters * config.batch_size * config.accumulation
     nested = {"lora": asdict(config.lora), "thresholds": asdict(config.thresholds)}
     settings = {key: value for key, value in asdict(config).items() if key not in nested}
@@ -75,15 +63,7 @@ def open_agent_run(
             speed_metric="tokens_per_second",
             machine=GPU,
         ),
-        Terms(
-            budget_usd=budget_usd,
-            over_budget=over_budget,
-            deadline=deadline,
-            priority=priority,
-            purchase=purchase,
-            resume_from=resume_from,
-            checkpoint_seconds=checkpoint_seconds,
-        ),
+        terms,
         model_name=data.agent,
         experiment=experiment,
         tags={

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flytekit import Deck
 from flytekit.types.file import FlyteFile
@@ -22,6 +23,9 @@ from tasks.execution import Execution, current_execution, working_folder
 from tasks.machines import Machine
 from tasks.records import Run, Terms
 from tasks.software import software_versions
+
+if TYPE_CHECKING:
+    from stores.tracking import TrackedRun
 
 PURCHASES = ("on-demand", "spot")
 OVER_BUDGET = ("refuse", "train")
@@ -71,7 +75,6 @@ def open_run(
 
     execution = current_execution()
     settings = Settings.from_environment()
-    settings.object_store()  # a missing key is better found now than after training
     card = RateCard.load(settings.rates_path)
     deadline = check_terms(terms, card)
 
@@ -178,6 +181,20 @@ def code_commit(execution: Execution) -> str:
     return asked.stdout.strip() if asked.returncode == 0 else "unknown"
 
 
+def find_stopped(settings: Settings, execution: str) -> "TrackedRun":
+    """Returns the run of a stopped execution.
+
+    Raises:
+        ValueError: there is no such execution.
+    """
+    from stores import tracking
+
+    try:
+        return tracking.find_run(settings, execution=execution)
+    except ValueError as error:
+        raise _not_resumed(execution, error) from error
+
+
 def stopped_run(settings: Settings, execution: str, card: RateCard) -> tuple[Decimal, Path]:
     """What a stopped execution has spent, with those it resumed, and the checkpoint it left.
 
@@ -186,18 +203,22 @@ def stopped_run(settings: Settings, execution: str, card: RateCard) -> tuple[Dec
     """
     from stores import tracking
 
+    stopped = find_stopped(settings, execution)
+    folder = working_folder("checkpoint")
     try:
-        stopped = tracking.find_run(settings, execution=execution)
-        folder = working_folder("checkpoint")
         kept = tracking.fetch_artifacts(settings, stopped.run_id, "checkpoint", folder)
     except ValueError as error:
-        raise ValueError(
-            f"resume_from is {execution!r}, which cannot be resumed: {error}; "
-            "give an execution that its budget or deadline stopped"
-        ) from error
+        raise _not_resumed(execution, error) from error
     checkpoint = max(kept.iterdir())  # the name begins with the step
     before = Decimal(stopped.tags["oppen.spent_before_usd"])
     return before + bill(attempts_of(settings, stopped.run_id), card).total_cost_usd, checkpoint
+
+
+def _not_resumed(execution: str, error: ValueError) -> ValueError:
+    return ValueError(
+        f"resume_from is {execution!r}, which cannot be resumed: {error}; "
+        "give an execution that its budget or deadline stopped"
+    )
 
 
 def gate_table(verdict: Verdict) -> str:

@@ -16,13 +16,14 @@ from flytekit import conditional, workflow
 from tasks.agent_base import fit_agent_examples, locate_base, prepare_base
 from tasks.agent_data import locate_agent, prepare_agent
 from tasks.agent_records import AgentOverrides, BaseSource, PreparedAgent
+from tasks.agree_terms import agree_terms
 from tasks.evaluate_agent import evaluate_agent
 from tasks.export_agent import export_agent
 from tasks.open_agent_run import open_agent_run
 from tasks.price import price_run
 from tasks.promote import promote_model
 from tasks.publish import keep_champion, publish_agent
-from tasks.records import Outcome
+from tasks.records import Outcome, Terms
 from tasks.register import register_model
 from tasks.reload_agent import reload_agent
 from tasks.retrain import check_model_performance, compare_with_champion, no_need
@@ -43,13 +44,7 @@ def tune_and_publish(
     origin: BaseSource,
     config: AgentTraining,
     small_base: SmallBase,
-    budget_usd: float | None,
-    over_budget: str,
-    deadline: str,
-    priority: str,
-    purchase: str,
-    resume_from: str,
-    checkpoint_seconds: float,
+    terms: Terms,
     git_repository: str,
     git_branch: str,
     experiment: str,
@@ -66,14 +61,7 @@ def tune_and_publish(
         fitted=fitted,
         config=config,
         experiment=experiment,
-        budget_usd=budget_usd,
-        over_budget=over_budget,
-        deadline=deadline,
-        priority=priority,
-        purchase=purchase,
-        resume_from=resume_from,
-        checkpoint_seconds=checkpoint_seconds,
-        git_repository=git_repository,
+        terms=terms,
     )
     # Tune with LoRA, resuming from the last checkpoint where there is one.
     trained = train_agent(run=opened.run, data=data, base=base, config=config)
@@ -136,6 +124,16 @@ def agent_training_pipeline(
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains an agent, unless its champion came from the same data, base model and settings."""
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Read settings, runbook and tools as they are now.
     located = locate_agent(
         agent_name=agent_name,
@@ -146,6 +144,7 @@ def agent_training_pipeline(
         batch_size=batch_size,
         iters=iters,
         overrides=overrides,
+        git_repository=git_repository,
     )
     # Write the examples; the same content is prepared once.
     data = prepare_agent(source=located.source)
@@ -163,13 +162,7 @@ def agent_training_pipeline(
                 origin=origin,
                 config=located.config,
                 small_base=small_base,
-                budget_usd=budget_usd,
-                over_budget=over_budget,
-                deadline=deadline,
-                priority=priority,
-                purchase=purchase,
-                resume_from=resume_from,
-                checkpoint_seconds=checkpoint_seconds,
+                terms=terms,
                 git_repository=git_repository,
                 git_branch=git_branch,
                 experiment=experiment,
@@ -215,6 +208,16 @@ def retrain_if_needed(
     `window_is_open` and `window_reason` are what a scheduled run found out about its start: where
     it must not start, nothing is measured and nothing is trained.
     """
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from="",
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Read settings, runbook and tools as they are now.
     located = locate_agent(
         agent_name=agent_name,
@@ -225,6 +228,7 @@ def retrain_if_needed(
         batch_size=None,
         iters=None,
         overrides=overrides,
+        git_repository=git_repository,
     )
     # Write the examples; the same content is prepared once.
     data = prepare_agent(source=located.source)
@@ -252,13 +256,7 @@ def retrain_if_needed(
                 origin=origin,
                 config=located.config,
                 small_base=small_base,
-                budget_usd=budget_usd,
-                over_budget=over_budget,
-                deadline=deadline,
-                priority=priority,
-                purchase=purchase,
-                resume_from="",
-                checkpoint_seconds=checkpoint_seconds,
+                terms=terms,
                 git_repository=git_repository,
                 git_branch=git_branch,
                 experiment=experiment,

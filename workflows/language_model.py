@@ -9,6 +9,7 @@ The first fetches DistilGPT2 and WikiText-2 from the hub, the second needs no ne
 
 from flytekit import workflow
 
+from tasks.agree_terms import agree_terms
 from tasks.evaluate_text import evaluate_language_model
 from tasks.open_text_run import open_text_run
 from tasks.price import price_run
@@ -76,6 +77,16 @@ def language_model_pipeline(
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Tunes in one process: on one GPU, or on the CPU where there is none."""
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Find out which documents the source holds now.
     located = locate_text(text=source)
     # Tokenise and pack them; the same documents are packed once.
@@ -89,14 +100,8 @@ def language_model_pipeline(
         source=source,
         model_name=model_name,
         experiment=experiment,
-        budget_usd=budget_usd,
-        over_budget=over_budget,
-        deadline=deadline,
-        priority=priority,
-        purchase=purchase,
-        resume_from=resume_from,
+        terms=terms,
         min_improvement=min_improvement,
-        checkpoint_seconds=checkpoint_seconds,
     )
     # Tune, resuming from the last checkpoint where there is one.
     trained = train_language_model(run=run, text=text, config=config)
@@ -126,6 +131,16 @@ def language_model_ddp_pipeline(
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Tunes with two processes on one node, each with its GPU or its share of the cores."""
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Find out which documents the source holds now.
     located = locate_text(text=source)
     # Tokenise and pack them; the same documents are packed once.
@@ -139,14 +154,8 @@ def language_model_ddp_pipeline(
         source=source,
         model_name=model_name,
         experiment=experiment,
-        budget_usd=budget_usd,
-        over_budget=over_budget,
-        deadline=deadline,
-        priority=priority,
-        purchase=purchase,
-        resume_from=resume_from,
+        terms=terms,
         min_improvement=min_improvement,
-        checkpoint_seconds=checkpoint_seconds,
         processes=PROCESSES,
     )
     # Tune on both processes; the loss is the mean over the tokens of both.

@@ -6,6 +6,7 @@ pyflyte run workflows/mnist.py mnist_ddp_pipeline --dataset fashion-mnist
 
 from flytekit import workflow
 
+from tasks.agree_terms import agree_terms
 from tasks.evaluate_image import evaluate_classifier
 from tasks.images import locate_images, prepare_images
 from tasks.open_image_run import open_image_run
@@ -74,6 +75,16 @@ def mnist_pipeline(
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains in one process: on one GPU, or on the CPU where there is none."""
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Find out which images the name or address holds now.
     source = locate_images(dataset=dataset)
     # Check and pack them; the same images are packed once.
@@ -85,14 +96,8 @@ def mnist_pipeline(
         dataset=dataset,
         model_name=model_name,
         experiment=experiment,
-        budget_usd=budget_usd,
-        over_budget=over_budget,
-        deadline=deadline,
-        priority=priority,
-        purchase=purchase,
-        resume_from=resume_from,
+        terms=terms,
         min_accuracy=min_accuracy,
-        checkpoint_seconds=checkpoint_seconds,
     )
     # Train, resuming from the last checkpoint where there is one.
     trained = train_classifier(run=run, images=images, config=config)
@@ -117,6 +122,16 @@ def mnist_ddp_pipeline(
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains with two processes on one node, each with its GPU or its share of the cores."""
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Find out which images the name or address holds now.
     source = locate_images(dataset=dataset)
     # Check and pack them; the same images are packed once.
@@ -128,14 +143,8 @@ def mnist_ddp_pipeline(
         dataset=dataset,
         model_name=model_name,
         experiment=experiment,
-        budget_usd=budget_usd,
-        over_budget=over_budget,
-        deadline=deadline,
-        priority=priority,
-        purchase=purchase,
-        resume_from=resume_from,
+        terms=terms,
         min_accuracy=min_accuracy,
-        checkpoint_seconds=checkpoint_seconds,
         processes=PROCESSES,
     )
     # Train on both processes; every image is seen once per epoch over both.
@@ -161,6 +170,16 @@ def mnist_multinode_pipeline(
     experiment: str = EXPERIMENT,
 ) -> Outcome:
     """Trains on one to four nodes of a cluster that has the Kubeflow training operator."""
+    # Refuse terms that cannot be kept, before anything is fetched.
+    terms = agree_terms(
+        budget_usd=budget_usd,
+        over_budget=over_budget,
+        deadline=deadline,
+        priority=priority,
+        purchase=purchase,
+        resume_from=resume_from,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     # Find out which images the name or address holds now.
     source = locate_images(dataset=dataset)
     # Check and pack them; the same images are packed once.
@@ -172,14 +191,8 @@ def mnist_multinode_pipeline(
         dataset=dataset,
         model_name=model_name,
         experiment=experiment,
-        budget_usd=budget_usd,
-        over_budget=over_budget,
-        deadline=deadline,
-        priority=priority,
-        purchase=purchase,
-        resume_from=resume_from,
+        terms=terms,
         min_accuracy=min_accuracy,
-        checkpoint_seconds=checkpoint_seconds,
         nodes=MAX_NODES,
     )
     # Train on as many nodes as have joined.

@@ -7,7 +7,7 @@ from tasks.evaluate_image import evaluate_classifier
 from tasks.images import locate_images, prepare_images
 from tasks.open_image_run import open_image_run
 from tasks.price import price_run
-from tasks.records import Evaluated, PreparedImages, Priced, Run, Trained
+from tasks.records import Evaluated, PreparedImages, Priced, Run, Terms, Trained
 from tasks.train_image import train_classifier
 from training.classifier_config import ClassifierConfig
 
@@ -34,14 +34,8 @@ def opened(
         dataset=dataset.name,
         model_name=name,
         experiment=name,
-        budget_usd=None,
-        over_budget="refuse",
-        deadline="",
-        priority="normal",
-        purchase="on-demand",
-        resume_from="",
+        terms=Terms(checkpoint_seconds=checkpoint_seconds),
         min_accuracy=0.0,
-        checkpoint_seconds=checkpoint_seconds,
     )
     return images, run
 

@@ -216,6 +216,7 @@ def test_retraining_follows_the_runbook(agents: Path) -> None:
             batch_size=None,
             iters=None,
             overrides=AgentOverrides(),
+            git_repository="",
         )
         data = prepare_agent(source=located.source)
         checked: Need = check_model_performance(

@@ -49,9 +49,10 @@ def package_of(folder: Path) -> tuple[Path, Path]:
 
 
 def run_image_tasks(folder: Path) -> dict[str, Any]:
-    """Opens, prices, registers, stores and promotes a run whose training left a few bytes."""
+    """Takes a run whose training left a few bytes from its terms to its promotion."""
     from flytekit.types.directory import FlyteDirectory
 
+    from tasks.agree_terms import agree_terms
     from tasks.open_image_run import open_image_run
     from tasks.price import price_run
     from tasks.promote import promote_model
@@ -61,6 +62,15 @@ def run_image_tasks(folder: Path) -> dict[str, Any]:
     from training.classifier_config import ClassifierConfig
 
     package, report = (FlyteDirectory(str(path)) for path in package_of(folder))
+    terms = agree_terms(
+        budget_usd=1.0,
+        over_budget="refuse",
+        deadline="",
+        priority="normal",
+        purchase="on-demand",
+        resume_from="",
+        checkpoint_seconds=60.0,
+    )
     run = open_image_run(
         images=PreparedImages(
             folder=package, digest="0" * 64, num_train=100, num_test=10, height=28, width=28
@@ -69,14 +79,8 @@ def run_image_tasks(folder: Path) -> dict[str, Any]:
         dataset="mnist-5k",
         model_name="light-tasks",
         experiment="light-tasks",
-        budget_usd=1.0,
-        over_budget="refuse",
-        deadline="",
-        priority="normal",
-        purchase="on-demand",
-        resume_from="",
+        terms=terms,
         min_accuracy=0.5,
-        checkpoint_seconds=60.0,
     )
     trained = Trained(folder=package, status="completed")
     evaluated = Evaluated(package=package, report=report, quality=0.9, promote=True, reason="good")
@@ -114,6 +118,7 @@ def run_other_tasks() -> dict[str, Any]:
         batch_size=None,
         iters=None,
         overrides=AgentOverrides(),
+        git_repository="",
     )
     agent = prepare_agent(source=located.source)
     kept = keep_champion(

@@ -33,6 +33,7 @@ def locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loc
             "batch_size": None,
             "iters": None,
             "overrides": AgentOverrides(),
+            "git_repository": "",
         }
         located: LocatedAgent = locate_agent(**inputs | given)
         return located
@@ -46,6 +47,17 @@ def test_the_command_line_wins_over_the_file(locate: Callable[..., LocatedAgent]
     assert (located.config.iters, located.config.lora.rank, located.config.seed) == (7, 2, 3)
     assert (located.config.lora.alpha, located.config.batch_size) == (8, 8)
     assert located.source.seed == 3
+
+
+def test_a_cluster_without_a_repository_prepares_nothing(
+    locate: Callable[..., LocatedAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be published is refused by the first task."""
+    monkeypatch.setenv("FLYTE_INTERNAL_EXECUTION_ID", "abc")
+    monkeypatch.delenv("OPPEN_GIT_REPOSITORY", raising=False)
+    with pytest.raises(ValueError, match="git_repository is empty; give the repository"):
+        locate()
+    assert locate(git_repository="https://git.example/a.git").config.agent_name == "agent-x"
 
 
 def test_every_setting_can_be_overridden() -> None:

@@ -4,7 +4,7 @@ import pytest
 from flytekit.types.directory import FlyteDirectory
 
 from tasks.open_text_run import open_text_run
-from tasks.records import PreparedText
+from tasks.records import PreparedText, Terms
 from training.language_config import LanguageConfig
 
 
@@ -25,12 +25,6 @@ def test_an_improvement_that_is_no_factor_is_refused_before_training(value: floa
             source="stdlib-topics",
             model_name="m",
             experiment="e",
-            budget_usd=None,
-            over_budget="refuse",
-            deadline="",
-            priority="normal",
-            purchase="on-demand",
-            resume_from="",
+            terms=Terms(),
             min_improvement=value,
-            checkpoint_seconds=60.0,
         )
