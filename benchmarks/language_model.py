@@ -20,7 +20,7 @@ from benchmarks.stopwatch import Stopwatch, our_config
 from training.batches import IGNORED, TokenBatch
 from training.device import choose_placement
 from training.finetune import finetune
-from training.language_model import packed_loss
+from training.language_model import choose_attention, choose_loss
 from training.text_data import PackedText, TextConfig, prepare_text
 from training.tiny_models import small_gpt2
 
@@ -51,7 +51,10 @@ class WholeBlocks:
 
 def measure_ours(model: Any, batches: WholeBlocks, precision: str) -> tuple[float, list[float]]:
     """Returns the loss of the first step and the seconds of every step."""
-    result = finetune(model, batches, packed_loss, config=our_config(LEARNING_RATE, precision))
+    config = our_config(LEARNING_RATE, precision)
+    placement = choose_placement(device=config.device, precision=config.precision)
+    choose_attention(model, placement=placement, num_tokens=batches.batch(0, 0).ids.shape[1])
+    result = finetune(model, batches, choose_loss(model), config=config)
     return result.history[0].loss, list(result.step_seconds)
 
 

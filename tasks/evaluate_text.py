@@ -41,7 +41,7 @@ def evaluate_language_model(
     from training.finetune import evaluate
     from training.generation import GenerationConfig, generate, sampler
     from training.language_gate import decide
-    from training.language_model import load_language_model, packed_loss
+    from training.language_model import choose_loss, load_language_model
     from training.text_data import PackedText, TextBatches
     from training.tokenizer import load_tokenizer
 
@@ -50,13 +50,9 @@ def evaluate_language_model(
     placement = choose_placement(device=config.finetune.device, precision="fp32")
     held_out = TextBatches(PackedText(data, "test"), batch_size=config.batch_size, shuffle=False)
     tuned = load_language_model(folder).to(placement.device)
-    before = evaluate(
-        base_model(text, data, seed=config.finetune.seed).to(placement.device),
-        held_out,
-        packed_loss,
-        placement=placement,
-    )
-    after = evaluate(tuned, held_out, packed_loss, placement=placement)
+    base = base_model(text, data, seed=config.finetune.seed).to(placement.device)
+    before = evaluate(base, held_out, choose_loss(base), placement=placement)
+    after = evaluate(tuned, held_out, choose_loss(tuned), placement=placement)
 
     rival = champion(Settings.from_environment(), run.model_name)
     same_data = rival is not None and rival.tags.get("oppen.dataset") == text.digest

@@ -16,9 +16,15 @@ from tasks.machines import Machine
 from tasks.records import PreparedText, Run, Trained
 from tasks.session import training_session
 from training.checkpoint import Checkpoints
+from training.device import choose_placement
 from training.finetune import FinetuneResult, finetune
 from training.language_config import SMALL_GPT2, LanguageConfig
-from training.language_model import check_length, load_language_model, packed_loss
+from training.language_model import (
+    check_length,
+    choose_attention,
+    choose_loss,
+    load_language_model,
+)
 from training.lora import LoraConfig, add_adapter, merge_adapter
 from training.text_data import PackedText, TextBatches
 from training.tiny_models import small_gpt2
@@ -66,6 +72,8 @@ def train(
     if config.lora_rank:
         lora = LoraConfig(rank=config.lora_rank, target_modules=config.lora_targets)
         model = add_adapter(model, lora, seed=config.finetune.seed)
+    placement = choose_placement(device=config.finetune.device, precision=config.finetune.precision)
+    choose_attention(model, placement=placement, num_tokens=text.block_size)
     identity = {
         "kind": "language-model",
         "data": text.digest,
@@ -81,7 +89,7 @@ def train(
                 batch_size=config.batch_size,
                 seed=config.finetune.seed,
             ),
-            packed_loss,
+            choose_loss(model),
             config=config.finetune,
             validation=TextBatches(
                 PackedText(folder, "validation"), batch_size=config.batch_size, shuffle=False

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.batches import IGNORED
+from training.batches import IGNORED, TokenBatch
 from training.corpus import SourceConfig
-from training.language_model import packed_loss
+from training.finetune import LossFunction
+from training.language_model import fused_packed_loss, packed_loss
 from training.text_data import PackedText, TextBatches, TextConfig, prepare_text, read_manifest
 from training.tiny_models import small_gemma, small_gpt2
 from training.tokenizer import train_tokenizer
@@ -103,9 +104,15 @@ def test_every_token_is_stored_once_and_labels_stay_inside_documents(
         assert label == (IGNORED if crosses else stream[at + 1])
 
 
+@pytest.mark.parametrize("loss", [packed_loss, fused_packed_loss])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", ["gpt2", "gemma"])
 def test_packed_loss_equals_the_documents_one_by_one(
-    source: SourceConfig, tmp_path: Path, kind: str
+    source: SourceConfig,
+    tmp_path: Path,
+    kind: str,
+    attention: str,
+    loss: LossFunction[TokenBatch],
 ) -> None:
     """No attention crosses documents: packing changes neither loss nor gradient."""
     folder = tmp_path / "prepared"
@@ -121,7 +128,8 @@ def test_packed_loss_equals_the_documents_one_by_one(
     )
     batch = text.batch(range(len(text)))
     assert (batch.positions[:, 1:] == 0).any(), "a block holds more than one document"
-    packed = packed_loss(model, batch).total
+    model.set_attn_implementation(attention)
+    packed = loss(model, batch).total
     packed.backward()
     gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
