@@ -45,7 +45,10 @@ def hub_revision(name: str, *, token: str | None = None) -> str:
     with hub_errors(name, "model"):
         if constants.HF_HUB_OFFLINE or is_away(name):
             return Path(snapshot_download(name, local_files_only=True)).name
-        return str(HfApi(token=token).model_info(name).sha)
+        commit = HfApi(token=token).model_info(name).sha
+    if commit is None:
+        raise HubError(f"the hub names no commit of model {name!r}; give a local folder of it")
+    return commit
 
 
 def load_data_set(path: str, configuration: str | None) -> Any:

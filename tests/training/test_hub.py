@@ -49,7 +49,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def hub() -> Iterator[str]:
     """Answers as the hub does: 403 for a gated repository, 401 for an unknown one.
 
-    Of `owner/open` it tells the commit, and gives no file.
+    Of `owner/open` it tells the commit, and gives no file; of `owner/mirror` not even that.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -62,10 +62,14 @@ def hub() -> Iterator[str]:
             self.end_headers()
 
         def do_GET(self) -> None:
-            if self.path != "/api/models/owner/open":
+            known = {
+                "/api/models/owner/open": {"id": "owner/open", "sha": COMMIT},
+                "/api/models/owner/mirror": {"id": "owner/mirror"},
+            }
+            if self.path not in known:
                 self.do_HEAD()
                 return
-            body = json.dumps({"id": "owner/open", "sha": COMMIT}).encode()
+            body = json.dumps(known[self.path]).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -117,8 +121,10 @@ def test_unreachable_hub_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_base_model_of_the_hub_is_known_by_its_commit_alone(hub: str, tmp_path: Path) -> None:
-    """No file is fetched to learn it; an unknown name is refused."""
-    open_model, absent = _lines(hub, tmp_path, ASK_REVISIONS, "owner/open", "owner/absent")
+    """No file is fetched to learn it; an unknown name is refused, and one without a commit."""
+    names = ("owner/open", "owner/absent", "owner/mirror")
+    open_model, absent, mirror = _lines(hub, tmp_path, ASK_REVISIONS, *names)
+    assert mirror.startswith("HubError the hub names no commit of model 'owner/mirror'; give")
     assert open_model == f"revision {COMMIT}"
     assert absent.startswith("HubError model 'owner/absent' cannot be loaded: the hub has no such")
 
