@@ -117,7 +117,8 @@ def choose_loss(model: nn.Module) -> LossFunction[TokenBatch]:
     """
     causal = _without_adapter(model)
     head = causal.get_output_embeddings()
-    if type(head) is not nn.Linear or cast("Any", head).bias is not None:
+    is_plain = type(head) is nn.Linear and cast("Any", head).bias is None
+    if not is_plain or causal.base_model is causal:
         return packed_loss
     was_training = model.training
     model.eval()

@@ -82,12 +82,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, by_logits = ctx.saved_tensors
-        scale = by_total.to(hidden.dtype)
         by_hidden = by_weight = None
         if ctx.needs_input_grad[0]:
-            by_hidden = (by_logits @ weight) * scale
+            by_hidden = (by_logits @ weight) * by_total
         if ctx.needs_input_grad[1]:
-            by_weight = by_logits.t() @ (hidden * scale)
+            by_weight = by_logits.t() @ (hidden * by_total)
         return by_hidden, by_weight, None, None
 
 

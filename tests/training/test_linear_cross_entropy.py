@@ -114,6 +114,18 @@ def test_autocast_rounds_the_logits_and_not_the_softmax() -> None:
         torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
 
 
+def test_autocast_does_not_round_what_the_loss_is_divided_by() -> None:
+    """bf16 has nothing between 1 and 1.0078: rounded, all gradients would be 0.4% off."""
+    hidden, weight, labels = problem()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = linear_cross_entropy(hidden, weight, labels)
+    whole = torch.autograd.grad(total, (hidden, weight), retain_graph=True)
+    scaled = torch.autograd.grad(total * 1.0039, (hidden, weight))
+    for one, other in zip(whole, scaled, strict=True):
+        ratio = (one * other).sum() / (one * one).sum()
+        assert ratio == pytest.approx(1.0039, abs=0.0015)
+
+
 def batch() -> TokenBatch:
     """Two rows, of which the first holds two documents."""
     ids = torch.randint(0, 300, (2, 24), generator=torch.Generator().manual_seed(1))
@@ -188,7 +200,7 @@ def test_an_evaluation_counts_the_same(build: Callable[[], nn.Module]) -> None:
 
 
 def test_logits_that_are_more_than_a_linear_layer_are_written_out() -> None:
-    """A cap on the logits, an adapter in the output layer, and a bias are each noticed."""
+    """A cap on the logits, an adapter in the output layer, a bias, and a model in one piece."""
     assert choose_loss(gemma()) is fused_packed_loss
     assert choose_loss(gemma(final_logit_softcapping=5.0)) is packed_loss
     in_head = add_adapter(gemma(), LoraConfig(rank=2, target_modules=("lm_head",)))
@@ -196,6 +208,9 @@ def test_logits_that_are_more_than_a_linear_layer_are_written_out() -> None:
     biased = gpt2()
     biased.lm_head = nn.Linear(32, 300)
     assert choose_loss(biased) is packed_loss
+    undivided = gpt2()
+    undivided.base_model_prefix = ""
+    assert choose_loss(undivided) is packed_loss
 
 
 def test_rows_of_documents_keep_apart() -> None:
