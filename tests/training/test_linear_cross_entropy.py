@@ -115,15 +115,17 @@ def test_autocast_rounds_the_logits_and_not_the_softmax() -> None:
 
 
 def test_autocast_does_not_round_what_the_loss_is_divided_by() -> None:
-    """bf16 has nothing between 1 and 1.0078: rounded, all gradients would be 0.4% off."""
-    hidden, weight, labels = problem()
+    """1.3 is 1.2969 in bf16: rounded, all gradients would be 0.24% off."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(500, 32).requires_grad_(), torch.randn(50, 32).requires_grad_()
+    labels = torch.randint(0, 50, (500,))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, _ = linear_cross_entropy(hidden, weight, labels)
     whole = torch.autograd.grad(total, (hidden, weight), retain_graph=True)
-    scaled = torch.autograd.grad(total * 1.0039, (hidden, weight))
+    scaled = torch.autograd.grad(total * 1.3, (hidden, weight))
     for one, other in zip(whole, scaled, strict=True):
         ratio = (one * other).sum() / (one * one).sum()
-        assert ratio == pytest.approx(1.0039, abs=0.0015)
+        assert ratio == pytest.approx(1.3, abs=0.001)
 
 
 def batch() -> TokenBatch:
