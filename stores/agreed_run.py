@@ -24,7 +24,12 @@ _LOOK_SECONDS = 0.1
 
 
 def agreed_run(
-    api: MlflowApi, *, experiment_id: str, execution: str, name: str, patience: float | None = None
+    api: MlflowApi,
+    *,
+    experiment_id: str,
+    execution: str,
+    name: str,
+    patience: float = AGREEMENT_SECONDS,
 ) -> str:
     """Returns the identifier of an execution's one run, making it when there is none.
 
@@ -39,7 +44,7 @@ def agreed_run(
         TrackingUnavailable: MLflow does not answer.
         TrackingRefused: The experiment is gone.
     """
-    until = time.monotonic() + (AGREEMENT_SECONDS if patience is None else patience)
+    until = time.monotonic() + patience
     own = ""
     while True:
         seen = _runs_of(api, experiment_id, execution)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from stores.agreed_run import EXECUTION_TAG, agreed_run, search_runs
+from stores.agreed_run import EXECUTION_TAG, OPENED_TAG, agreed_run, search_runs
 from stores.metric_spool import replay_spooled
 from stores.mlflow_api import MlflowApi, TrackingRefused, entries, metric_entry, quoted
 from stores.mlflow_reporter import MlflowReporter
@@ -96,9 +96,9 @@ def find_run(settings: Settings, *, execution: str) -> TrackedRun:
         ValueError: there is none.
     """
     with MlflowApi(settings) as api:
-        for run in search_runs(
-            api, _all_experiments(api), f"tags.`{EXECUTION_TAG}` = {quoted(execution)}"
-        ):
+        condition = f"tags.`{EXECUTION_TAG}` = {quoted(execution)}"
+        opened = f"{condition} and tags.`{OPENED_TAG}` = 'true'"
+        for run in search_runs(api, _all_experiments(api), opened):
             return _as_run(api, run)
     raise ValueError(f"execution {execution!r} has no run at {settings.tracking_uri()}")
 

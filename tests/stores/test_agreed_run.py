@@ -14,6 +14,7 @@ from stores import agreed_run as agreement
 from stores.agreed_run import EXECUTION_TAG, OPENED_TAG, agreed_run, search_runs
 from stores.mlflow_api import MlflowApi, entries
 from stores.settings import Settings
+from stores.tracking import find_run
 
 
 @pytest.fixture
@@ -109,11 +110,14 @@ def test_a_run_whose_maker_died_is_taken_over(api: MlflowApi, execution: dict[st
     assert OPENED_TAG in {tag["key"] for tag in tags}
 
 
-def test_an_opened_run_is_found_at_once(api: MlflowApi, execution: dict[str, Any]) -> None:
-    """A retry does not wait for a maker that died after another had opened its run."""
+def test_an_opened_run_is_found_at_once(
+    server: Settings, api: MlflowApi, execution: dict[str, Any]
+) -> None:
+    """Neither a retry nor a reader takes the run of a maker that died, though it began earlier."""
     opened = agreed_run(api, **execution)
     begun(api, execution, start_time=1000)
 
     started = time.monotonic()
     assert agreed_run(api, **execution) == opened
     assert time.monotonic() - started < agreement.AGREEMENT_SECONDS
+    assert find_run(server, execution=execution["execution"]).run_id == opened
